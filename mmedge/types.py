@@ -1,0 +1,109 @@
+"""What flows through mmedge: timestamped sensor packets in, predictions out.
+
+Times are integer nanoseconds on one time base per stream: media time for files, the monotonic clock for live sensors.
+Ranges are half-open, ``[t_ns, end_ns)``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.errors import InputError
+
+__all__ = ["AudioChunk", "Packet", "Prediction", "VideoFrame"]
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class VideoFrame:
+    """One camera picture.
+
+    Attributes:
+        pixels: [H, W, 3] uint8, RGB. May be a view of a buffer that its source owns.
+        t_ns: When the picture was taken.
+
+    Raises:
+        InputError: The pixels have another rank or dtype.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    t_ns: int
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:  # noqa: PLR2004
+            raise InputError(
+                f"a video frame is [H, W, 3] uint8 RGB, not {list(self.pixels.shape)} {self.pixels.dtype}"
+            )
+
+    @property
+    def available_ns(self) -> int:
+        """When a decision can first use it."""
+        return self.t_ns
+
+    def __repr__(self) -> str:
+        height, width, _ = self.pixels.shape
+        return f"VideoFrame({width}x{height}, t_ns={self.t_ns})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class AudioChunk:
+    """A run of consecutive samples of one channel.
+
+    Attributes:
+        samples: [N] float32 in -1..1. May be a view of a buffer that its source owns.
+        t_ns: When the first sample was taken; sample n was taken at ``t_ns + n * 1e9 / rate_hz``.
+        rate_hz: Samples per second.
+
+    Raises:
+        InputError: The samples have another rank or dtype.
+    """
+
+    samples: npt.NDArray[np.float32]
+    t_ns: int
+    rate_hz: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1 or self.samples.dtype != np.float32:
+            raise InputError(f"an audio chunk is [N] float32, not {list(self.samples.shape)} {self.samples.dtype}")
+        if self.rate_hz <= 0:
+            raise InputError(f"an audio chunk has a positive sample rate, not {self.rate_hz}")
+
+    @property
+    def end_ns(self) -> int:
+        """When the sample after the last one is taken."""
+        return self.t_ns + len(self.samples) * NS // self.rate_hz
+
+    @property
+    def available_ns(self) -> int:
+        """When a decision can first use all of it."""
+        return self.end_ns
+
+    def __repr__(self) -> str:
+        return f"AudioChunk({len(self.samples)} samples, {self.rate_hz} Hz, t_ns={self.t_ns})"
+
+
+Packet = VideoFrame | AudioChunk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One decision of the model.
+
+    Attributes:
+        t_ns: The tick it was made for.
+        outputs: The model's outputs by name, without a batch axis and after their activation; the caller owns them.
+        labels: The winning label of every classification output, the labels above 0.5 of every multi-label output.
+        age_ms: For each port, how far its newest data lay behind the tick.
+        fresh: For each port, whether its data is newer than at the previous prediction.
+        latency_ns: Wall time from the push of the packet that completed the tick to this prediction.
+    """
+
+    t_ns: int
+    outputs: Mapping[str, npt.NDArray[np.float32]]
+    labels: Mapping[str, str | tuple[str, ...]]
+    age_ms: Mapping[str, float]
+    fresh: Mapping[str, bool]
+    latency_ns: int
