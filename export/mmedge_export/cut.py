@@ -1,0 +1,75 @@
+"""A whole graph into the graphs of its stages: by modality, and each camera window by time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from mmedge.manifest import Port, TensorSpec
+from mmedge_export.graph import extract, tensor_specs
+from mmedge_export.split import PlannedStage, plan_split
+from mmedge_export.windows import split_window
+
+__all__ = ["CutGraph", "cut_graph"]
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutGraph:
+    """The stages of a model and their graphs.
+
+    Attributes:
+        stages: In an order in which they can run.
+        graphs: By stage name.
+        tensors: Everything that goes from stage to stage, ports included.
+        kept_whole: Why the graph was not split by modality, or "".
+        notes: What a person should know about the split.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    graphs: dict[str, onnx.ModelProto]
+    tensors: dict[str, TensorSpec]
+    kept_whole: str
+    notes: tuple[str, ...]
+
+
+def cut_graph(
+    model: onnx.ModelProto, ports: Mapping[str, Port], samples: Sequence[Mapping[str, Array]], folder: Path
+) -> CutGraph:
+    """Split by modality, then each camera window by time where that is proved to change nothing.
+
+    Args:
+        model: The whole graph.
+        ports: Its inputs.
+        samples: Real port tensors, batch axis included, for the proofs.
+        folder: For temporary files.
+    """
+    plan = plan_split(model)
+    stages, notes = list(plan.stages), []
+    graphs: dict[str, onnx.ModelProto] = {}
+    axes: dict[str, int] = {}
+    for name, port in ports.items():
+        if plan.kept_whole or port.camera is None or port.camera.frames == 1:
+            continue
+        found = split_window(model, plan, name, port, samples, folder)
+        if isinstance(found, str):
+            notes.append(f"{name} is encoded a window at a time: {found}")
+            continue
+        at = next(i for i, planned in enumerate(stages) if planned.stage.ports == (name,))
+        stages[at : at + 1] = [found.item, *([found.rest] if found.rest else [])]
+        graphs[found.item.stage.name] = found.item_model
+        axes |= found.axes
+    specs, tensors = tensor_specs(model), {}
+    for planned in stages:
+        stage = planned.stage
+        if stage.name not in graphs:
+            graphs[stage.name] = extract(model, planned.nodes, stage.inputs, stage.outputs, stage.name)
+        for tensor in (*stage.inputs, *stage.outputs):
+            tensors[tensor] = replace(specs[tensor], window_axis=axes.get(tensor))
+    return CutGraph(
+        stages=tuple(stages), graphs=graphs, tensors=tensors, kept_whole=plan.kept_whole, notes=tuple(notes)
+    )

@@ -1,0 +1,128 @@
+"""Reading and cutting ONNX graphs: what a node reads, what shapes are, what a part costs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import helper, shape_inference
+
+from mmedge.errors import ExportError
+from mmedge.manifest import TensorSpec
+
+__all__ = ["count_macs", "extract", "reads", "tensor_specs"]
+
+Shapes = Mapping[str, TensorSpec]
+COUNTED_RNN = {"GRU": 3, "LSTM": 4, "RNN": 1}
+
+
+def reads(node: onnx.NodeProto) -> set[str]:
+    """Names of all tensors that a node needs, those that its sub-graphs take from outside included."""
+    names = {name for name in node.input if name}
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            inner = {value.name for value in (*graph.input, *graph.initializer)}
+            for child in graph.node:
+                names |= reads(child) - inner
+                inner |= set(child.output)
+            names |= {value.name for value in graph.output if value.name not in inner}
+    return names
+
+
+def tensor_specs(model: onnx.ModelProto) -> dict[str, TensorSpec]:
+    """Shape and dtype of every tensor whose shape is static, by name."""
+    inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    specs = {}
+    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        tensor = value.type.tensor_type
+        sizes = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+        if tensor.HasField("shape") and min(sizes, default=0) >= 0:
+            dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+            specs[value.name] = TensorSpec(shape=tuple(sizes), dtype=dtype)
+    for tensor in inferred.graph.initializer:
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).name
+        specs[tensor.name] = TensorSpec(shape=tuple(tensor.dims), dtype=dtype)
+    return specs
+
+
+def count_macs(node: onnx.NodeProto, specs: Shapes) -> int:
+    """Multiply-accumulates of one node; 0 for operators that are not convolutions, matrix products or recurrences.
+
+    Source: the ONNX operator definitions of Conv, ConvTranspose, Gemm, MatMul, GRU, LSTM and RNN.
+    """
+    known = all(name in specs for name in (*node.input[:2], *node.output[:1]) if name)
+    if not known:
+        return 0
+    out = prod(specs[node.output[0]].shape) if node.output and node.output[0] else 0
+    if node.op_type == "Conv":
+        return out * prod(specs[node.input[1]].shape[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(specs[node.input[0]].shape) * prod(specs[node.input[1]].shape[1:])
+    if node.op_type == "MatMul":
+        return out * specs[node.input[0]].shape[-1]
+    if node.op_type == "Gemm":
+        transposed = any(a.name == "transA" and a.i for a in node.attribute)
+        return out * specs[node.input[0]].shape[0 if transposed else -1]
+    if node.op_type in COUNTED_RNN:
+        steps, batch, width = specs[node.input[0]].shape
+        directions, rows, _ = specs[node.input[1]].shape
+        hidden = rows // COUNTED_RNN[node.op_type]
+        return steps * batch * directions * rows * (width + hidden)
+    return 0
+
+
+def extract(
+    model: onnx.ModelProto, nodes: Iterable[int], inputs: Sequence[str], outputs: Sequence[str], name: str
+) -> onnx.ModelProto:
+    """A model of some of the nodes, with the initialisers that they read and nothing else.
+
+    Args:
+        model: Shapes of the named inputs and outputs must be inferable.
+        nodes: Positions in the graph.
+        inputs: Tensors to be given.
+        outputs: Tensors to be made.
+        name: Of the new graph.
+
+    Raises:
+        ExportError: An input or output has no static shape.
+    """
+    specs = tensor_specs(model)
+    if unknown := [tensor for tensor in (*inputs, *outputs) if tensor not in specs]:
+        raise ExportError(f"the tensor {unknown[0]!r} has no static shape, so stage {name} cannot be cut out")
+    chosen, needed = _reaching([model.graph.node[i] for i in sorted(nodes)], inputs, outputs)
+    graph = helper.make_graph(
+        chosen,
+        name,
+        [_value(tensor, specs) for tensor in inputs],
+        [_value(tensor, specs) for tensor in outputs],
+        [tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    part = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    part.functions.extend(model.functions)
+    part.producer_name = "mmedge"
+    for node in part.graph.node:  # the exporter notes paths of the user's machine here
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for tensor in part.graph.initializer:
+        del tensor.metadata_props[:]
+        tensor.doc_string = ""
+    onnx.checker.check_model(part, full_check=True)
+    return part
+
+
+def _reaching(
+    nodes: list[onnx.NodeProto], inputs: Sequence[str], outputs: Sequence[str]
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that the outputs need, and every tensor that those read."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if (needed - set(inputs)) & set(node.output):
+            kept.append(node)
+            needed |= reads(node)
+    return kept[::-1], needed
+
+
+def _value(name: str, specs: Shapes) -> onnx.ValueInfoProto:
+    spec = specs[name]
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    return helper.make_tensor_value_info(name, element, list(spec.shape))

@@ -1,0 +1,133 @@
+"""Writes a bundle aside and puts it under its name when it is whole."""
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from json import dumps
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+import mmedge
+from mmedge.bundle import MANIFEST, file_record
+from mmedge.errors import ExportError
+from mmedge.manifest import SCHEMA, FileRecord, Manifest, Variant
+from mmedge.records import to_plain
+from mmedge_export.checkpoint import Checkpoint
+from mmedge_export.cut import CutGraph
+from mmedge_export.samples import Sample, stack
+
+__all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
+
+Array = npt.NDArray[np.generic]
+GOLDEN = "golden.npz"
+BACKENDS = ("onnxruntime-cpu",)
+
+
+def refuse_to_replace(out: Path, *, force: bool) -> None:
+    """Check the place of a new bundle before any work is done.
+
+    Raises:
+        ExportError: Something is there, and it is not a bundle that may be replaced.
+    """
+    if not out.parent.is_dir():
+        raise ExportError(f"{out.parent} is not a folder; make it first, or choose another -o")
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise ExportError(f"{out} exists and is not a bundle; choose another -o")
+    if out.exists() and not force:
+        raise ExportError(f"{out} exists; give --force to replace it, or choose another -o")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its name at the end, or vanishes when anything fails."""
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    draft.chmod(0o755)
+    try:
+        yield draft
+        old = draft.with_name(f"{draft.name}.old")
+        if out.exists():
+            out.rename(old)
+        draft.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def make_golden(
+    samples: Sequence[Sample], outputs: Mapping[str, Array], inside: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What ``mmedge check`` replays.
+
+    Args:
+        samples: Raw sensor data.
+        outputs: The torch model's float32 outputs, [S, ...].
+        inside: Tensors of the unsplit graph where it is cut, [S, 1, ...].
+    """
+    golden = {f"sensor/{port}": stack(samples, port) for port in samples[0]}
+    golden |= {f"output/{name}": array.astype(np.float32) for name, array in outputs.items()}
+    return golden | {f"tensor/{name}": array for name, array in inside.items() if name not in outputs}
+
+
+def write_bundle(draft: Path, source: Checkpoint, cut: CutGraph, golden: Mapping[str, Array]) -> Manifest:
+    """Write graphs, golden data and manifest into an empty folder."""
+    graphs = draft / "onnx" / "fp32"
+    graphs.mkdir(parents=True)
+    files = {}
+    for name, graph in cut.graphs.items():
+        files[name] = f"onnx/fp32/{name}.onnx"
+        onnx.save(graph, draft / files[name])
+    np.savez(draft / GOLDEN, **golden)
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=source.spec.name,
+        made_with={
+            "mmedge": mmedge.__version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "python": platform.python_version(),
+            "checkpoint_sha256": source.sha256,
+        },
+        ports=source.spec.ports,
+        tensors=cut.tensors,
+        stages=tuple(planned.stage for planned in cut.stages),
+        macs={planned.stage.name: planned.macs for planned in cut.stages},
+        outputs=source.spec.outputs,
+        variants={"fp32": Variant(files=files, backends=BACKENDS)},
+        golden=GOLDEN,
+        files=_records(draft),
+        kept_whole=cut.kept_whole,
+        notes=cut.notes,
+    )
+    (draft / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def write_report(draft: Path, name: str, report: object) -> None:
+    """Write a dataclass as ``reports/NAME.json``."""
+    folder = draft / "reports"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text(dumps(to_plain(report), indent=1) + "\n", encoding="utf-8")
+
+
+def seal(draft: Path, manifest: Manifest) -> Manifest:
+    """Record the hash of every file that is there now, and make sure that all of it is on the disk."""
+    sealed = replace(manifest, files=_records(draft))
+    (draft / MANIFEST).write_text(sealed.to_json(), encoding="utf-8")
+    for path in draft.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    return sealed
+
+
+def _records(draft: Path) -> dict[str, FileRecord]:
+    found = sorted(path for path in draft.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(draft).as_posix(): file_record(path) for path in found}

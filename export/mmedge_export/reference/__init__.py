@@ -1,0 +1,1 @@
+"""The reference model: an emergency vehicle, seen and heard from another vehicle."""

@@ -1,0 +1,158 @@
+"""SPEC.toml: which factory builds the model, what its inputs are made of, what its outputs mean."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mmedge.errors import SpecError
+from mmedge.features.settings import AudioSettings, CameraSettings, MelSettings, mel_settings
+from mmedge.manifest import Output, Port
+from mmedge.records import RecordError, from_plain
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["Spec", "read_spec"]
+
+MAX_SPEC_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What a SPEC.toml says.
+
+    Attributes:
+        name: The model's name.
+        factory: ``package.module:function`` that returns an nn.Module.
+        arguments: The factory's keyword arguments.
+        samples: ``package.module:function`` that returns real sensor data to prove the export with, or "".
+        ports: By the names of forward()'s arguments, in their order.
+        outputs: In the order in which forward() returns them; their tensors are named after them.
+    """
+
+    name: str
+    factory: str
+    arguments: dict[str, Any]
+    samples: str
+    ports: dict[str, Port]
+    outputs: dict[str, Output]
+
+
+def read_spec(text: str, where: str) -> Spec:
+    """Read the text of a SPEC.toml.
+
+    Args:
+        text: The document.
+        where: The file's name, for messages.
+
+    Raises:
+        SpecError: It is not TOML, or a key is unknown, missing or of the wrong kind.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where} is not TOML: {error}") from error
+    try:
+        return _spec(document)
+    except ValueError as error:
+        raise SpecError(f"{where}: {error}") from error
+
+
+def _spec(document: dict[str, Any]) -> Spec:
+    _only(document, {"model", "inputs", "outputs"}, "")
+    model = _table(document, "model", "")
+    _only(model, {"name", "factory", "arguments", "samples"}, "model.")
+    inputs, outputs = _table(document, "inputs", ""), _table(document, "outputs", "")
+    if not inputs or not outputs:
+        raise SpecError("it needs at least one [inputs.NAME] and one [outputs.NAME]")
+    return Spec(
+        name=_need(model, "name", str, "model."),
+        factory=_need(model, "factory", str, "model."),
+        arguments=dict(model.get("arguments", {})),
+        samples=model.get("samples", ""),
+        ports={name: _port(table, f"inputs.{name}.") for name, table in inputs.items()},
+        outputs={
+            name: from_plain(Output, {**table, "tensor": name}, f"outputs.{name}") for name, table in outputs.items()
+        },
+    )
+
+
+def _port(table: dict[str, Any], path: str) -> Port:
+    modality = _need(table, "modality", str, path)
+    rest = {key: value for key, value in table.items() if key != "modality"}
+    if modality == "camera":
+        return Port(camera=_camera(rest, path))
+    if modality == "audio":
+        return Port(audio=_audio(rest, path))
+    raise SpecError(f"{path}modality = {modality!r} is not supported; expected camera or audio")
+
+
+def _camera(table: dict[str, Any], path: str) -> CameraSettings:
+    size = _need(table, "size", list, path)
+    if len(size) != 2:  # noqa: PLR2004
+        raise SpecError(f"{path}size = {size} is not [width, height]")
+    rest = {key: value for key, value in table.items() if key != "size"}
+    return from_plain(CameraSettings, {"width_px": size[0], "height_px": size[1], **rest}, path.rstrip("."))
+
+
+def _audio(table: dict[str, Any], path: str) -> AudioSettings:
+    rest = dict(table)
+    rate_hz = _need(rest, "rate_hz", int, path)
+    window = _samples(rest.pop("window_ms", None), rate_hz, f"{path}window_ms")
+    hop = _samples(rest.pop("hop_ms", 20), rate_hz, f"{path}hop_ms")
+    own = {f.name for f in fields(AudioSettings)}
+    settings: dict[str, Any] = {key: rest.pop(key) for key in list(rest) if key in own}
+    mel = None
+    if settings.get("features", "waveform") != "waveform":
+        convention = _need(rest, "convention", str, path)
+        mel = _mel(convention, rate_hz, {key: value for key, value in rest.items() if key != "convention"}, path)
+    elif rest:
+        raise SpecError(f"{path}{min(rest)} is not known for a waveform")
+    plain = {**settings, "window_samples": window, "hop_samples": hop}
+    return _with_mel(plain, mel, path)
+
+
+def _with_mel(plain: dict[str, Any], mel: MelSettings | None, path: str) -> AudioSettings:
+    known: dict[str, Any] = {}
+    for name, value in plain.items():
+        known[name] = tuple(map(float, value)) if name in {"mean", "std"} else value
+    try:
+        return AudioSettings(**known, mel=mel)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{path.rstrip('.')}: {error}") from error
+
+
+def _mel(convention: str, rate_hz: int, overrides: dict[str, Any], path: str) -> MelSettings:
+    try:
+        return mel_settings(convention, rate_hz, **overrides)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{path.rstrip('.')}: {error}") from error
+
+
+def _samples(value: Any, rate_hz: int, path: str) -> int:
+    if type(value) not in {int, float}:
+        raise SpecError(f"{path} is missing or not a number")
+    samples = value * rate_hz / 1000
+    if samples != int(samples):
+        raise SpecError(f"{path} = {value} is {samples} samples at {rate_hz} Hz; choose a whole number of them")
+    return int(samples)
+
+
+def _table(document: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
+    return _need(document, key, dict, path)
+
+
+def _need(table: Mapping[str, Any], key: str, kind: type, path: str) -> Any:
+    if key not in table:
+        raise RecordError(f"{path}{key} is missing")
+    if type(table[key]) is not kind:
+        raise RecordError(f"{path}{key} is {table[key]!r}, expected {kind.__name__}")
+    return table[key]
+
+
+def _only(table: Mapping[str, Any], known: set[str], path: str) -> None:
+    if unknown := sorted(table.keys() - known):
+        raise RecordError(f"{path}{unknown[0]} is not known; expected {', '.join(sorted(known))}")

@@ -1,0 +1,42 @@
+"""Runs camera-plus-audio fusion models, each encoder at its own sensor's clock."""
+
+from mmedge.errors import (
+    BundleError,
+    BundleVersionError,
+    CheckpointError,
+    ClosedError,
+    ExportError,
+    InputError,
+    MissingLibraryError,
+    MmedgeError,
+    ParityError,
+    ShortSourceError,
+    SourceError,
+    SpecError,
+)
+from mmedge.model import Model, load
+from mmedge.stream import Stream
+from mmedge.types import AudioChunk, Prediction, VideoFrame
+
+__all__ = [
+    "AudioChunk",
+    "BundleError",
+    "BundleVersionError",
+    "CheckpointError",
+    "ClosedError",
+    "ExportError",
+    "InputError",
+    "MissingLibraryError",
+    "MmedgeError",
+    "Model",
+    "ParityError",
+    "Prediction",
+    "ShortSourceError",
+    "SourceError",
+    "SpecError",
+    "Stream",
+    "VideoFrame",
+    "load",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What runs a stage's graph: one module per library, none knows another."""

@@ -1,0 +1,33 @@
+"""The seam between stages and the libraries that compute them."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Buffers", "Session"]
+
+Buffers = Mapping[str, npt.NDArray[np.generic]]
+
+
+class Session(Protocol):
+    """One loaded graph; bound runs of the same session may go on in several threads."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the tensors it reads."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors it makes."""
+
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
+        """Tie the graph to memory.
+
+        Args:
+            buffers: A contiguous array for every input and output; the caller keeps them alive and fills the inputs.
+
+        Returns:
+            What computes the outputs from the inputs when it is called, without allocating either.
+        """

@@ -1,0 +1,68 @@
+"""ONNX Runtime on the CPU, with inputs and outputs bound to the stages' own memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.backends.base import Buffers
+from mmedge.errors import BundleError, InputError, needs
+
+__all__ = ["OrtSession"]
+
+ERRORS_ONLY = 3
+
+
+class OrtSession:
+    """One graph in ONNX Runtime.
+
+    Args:
+        model: Bytes of an ONNX file.
+        threads: Threads of one operator; sessions of several stages do not share them.
+        name: The stage, for messages.
+
+    Raises:
+        MissingLibraryError: onnxruntime is not installed.
+        BundleError: ONNX Runtime cannot load the graph.
+    """
+
+    def __init__(self, model: bytes, *, threads: int, name: str) -> None:
+        ort: Any = needs("onnxruntime", fix="pip install 'mmedge[cpu]'")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = ERRORS_ONLY
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except _failures() as error:
+            raise BundleError(f"ONNX Runtime {ort.__version__} cannot load stage {name}: {_line(error)}") from error
+        self.inputs = tuple(node.name for node in self._session.get_inputs())
+        self.outputs = tuple(node.name for node in self._session.get_outputs())
+
+    def run(self, inputs: Buffers) -> dict[str, npt.NDArray[np.generic]]:
+        """All outputs by name, as new arrays: for tools that look at graphs, not for streams."""
+        return dict(zip(self.outputs, self._session.run(None, dict(inputs)), strict=True))
+
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
+        """See :meth:`mmedge.backends.base.Session.bind`."""
+        binding = self._session.io_binding()
+        for names, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
+            for name in names:
+                array = buffers[name]
+                if not array.flags.c_contiguous:
+                    raise InputError(f"the buffer of {name} is not contiguous")
+                bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        run = self._session.run_with_iobinding
+        return lambda: run(binding)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    # ONNX Runtime's exceptions share no base but Exception
+    state = needs("onnxruntime.capi.onnxruntime_pybind11_state", fix="pip install 'mmedge[cpu]'")
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
+    return tuple(getattr(state, name) for name in (*names, "RuntimeException"))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,107 @@
+"""A bundle on disk: nothing of it is used before its hash was checked, and nothing outside its folder is read."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.errors import BundleError
+from mmedge.manifest import FileRecord, Manifest, read_manifest
+
+__all__ = ["MANIFEST", "Bundle", "file_record", "open_bundle"]
+
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A folder whose manifest was read and whose files were all found whole.
+
+    Attributes:
+        path: The folder.
+        manifest: What it holds.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one listed file, hashed again as they are read.
+
+        Raises:
+            BundleError: It changed since the bundle was opened.
+        """
+        record = self.manifest.files[name]
+        content = (self.path / name).read_bytes()
+        if len(content) != record.bytes or hashlib.sha256(content).hexdigest() != record.sha256:
+            raise BundleError(_changed(self.path, name))
+        return content
+
+    def read_golden(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Recorded inputs and outputs; keys are ``sensor/PORT``, ``tensor/NAME`` and ``output/NAME``, axis 0 the samples.
+
+        Raises:
+            BundleError: The file is not what it should be.
+        """
+        try:
+            with np.load(io.BytesIO(self.read(self.manifest.golden)), allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        except (ValueError, OSError, EOFError) as error:
+            raise BundleError(f"{self.path / self.manifest.golden} cannot be read ({error})") from error
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Open a bundle and check every file that its manifest lists.
+
+    Raises:
+        BundleError: It is not a bundle, a file is missing or changed, or a path leaves the folder.
+        BundleVersionError: A newer mmedge wrote it.
+    """
+    folder = Path(path)
+    manifest_path = folder / MANIFEST
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise BundleError(f"{folder} {what}; expected a bundle, the folder that mmedge export makes")
+    if not manifest_path.is_file():
+        raise BundleError(f"{folder} has no {MANIFEST}; expected a bundle, the folder that mmedge export makes")
+    if manifest_path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{manifest_path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB; that is no manifest")
+    try:
+        text = manifest_path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{manifest_path} is not text ({error}); export the bundle again") from error
+    manifest = read_manifest(text, str(manifest_path))
+    for name, record in manifest.files.items():
+        _check_file(folder, name, record)
+    return Bundle(path=folder, manifest=manifest)
+
+
+def file_record(path: Path) -> FileRecord:
+    """Size and SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return FileRecord(bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def _check_file(folder: Path, name: str, record: FileRecord) -> None:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or "\\" in name or "\0" in name or name == MANIFEST:
+        raise BundleError(f"{folder / MANIFEST} lists {name!r}, which leaves the folder; do not trust this bundle")
+    path = folder / relative
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; copy the whole folder again")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{path} is a link that leaves the folder; do not trust this bundle")
+    if path.stat().st_size != record.bytes or file_record(path) != record:
+        raise BundleError(_changed(folder, name))
+
+
+def _changed(folder: Path, name: str) -> str:
+    return f"{folder / name} is not the file that was exported (its SHA-256 differs); copy the bundle again"

@@ -1,0 +1,62 @@
+"""From a model's raw output tensors to what a prediction carries."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.manifest import Output
+
+__all__ = ["activate", "decode", "to_plain_outputs"]
+
+Array = npt.NDArray[np.float32]
+DECIDED = 0.5
+
+
+def activate(tensor: npt.NDArray[np.generic], output: Output) -> Array:
+    """The output without its batch axis, after its activation; a new array.
+
+    Args:
+        tensor: [1, ...] raw values.
+        output: Its description.
+    """
+    values: Array = tensor[0].astype(np.float32)
+    if output.activation == "softmax":
+        shifted = np.exp(values - values.max(axis=-1, keepdims=True))
+        values = shifted / shifted.sum(axis=-1, keepdims=True)
+    elif output.activation == "sigmoid":
+        values = 0.5 * (1 + np.tanh(0.5 * values))  # never overflows, unlike 1 / (1 + exp(-x))
+    return values
+
+
+def decode(
+    tensors: Mapping[str, npt.NDArray[np.generic]], described: Mapping[str, Output]
+) -> tuple[dict[str, Array], dict[str, str | tuple[str, ...]]]:
+    """Outputs and winning labels by name.
+
+    Args:
+        tensors: Raw output tensors [1, ...] by tensor name; not kept.
+        described: The model's outputs.
+    """
+    outputs = {name: activate(tensors[output.tensor], output) for name, output in described.items()}
+    labels = {name: _label(outputs[name], output) for name, output in described.items() if output.labels}
+    return outputs, labels
+
+
+def _label(values: Array, output: Output) -> str | tuple[str, ...]:
+    flat = values.reshape(-1)
+    if output.task == "multilabel":
+        return tuple(name for name, value in zip(output.labels, flat, strict=True) if value > DECIDED)
+    return output.labels[int(flat.argmax())]
+
+
+def to_plain_outputs(outputs: Mapping[str, Array], described: Mapping[str, Output]) -> dict[str, object]:
+    """Outputs as JSON can write them: label to value where there are labels, a number for a single value, else lists."""
+    plain: dict[str, object] = {}
+    for name, values in outputs.items():
+        labels = described[name].labels
+        if labels:
+            plain[name] = dict(zip(labels, map(float, values.reshape(-1)), strict=True))
+        else:
+            plain[name] = float(values.reshape(-1)[0]) if values.size == 1 else values.tolist()
+    return plain

@@ -1,0 +1,149 @@
+"""Sound becomes a model's input: a whole window at once, or a stream whose new frames only are computed."""
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.errors import InputError
+from mmedge.features.buffer import SampleBuffer
+from mmedge.features.frames import frame_plan
+from mmedge.features.mel import MelSettings
+from mmedge.features.ring import FrameRing
+from mmedge.features.settings import AudioSettings
+from mmedge.features.spectral import BLOCK, frame_features
+
+__all__ = ["AudioFrontEnd", "log_mel"]
+
+Array = npt.NDArray[np.float32]
+
+
+def log_mel(samples: Array, settings: MelSettings) -> Array:
+    """Log-mel values, or cepstral coefficients, of a whole recording or window.
+
+    Args:
+        samples: [N] float32 in -1..1.
+        settings: Of :func:`~mmedge.features.conventions.mel_settings`.
+
+    Returns:
+        [T, values] float32, owned by the caller; T is ``settings.frames_in(N)`` and may be 0.
+
+    Raises:
+        InputError: The samples have another rank or dtype, or are too few to be reflected at their ends.
+    """
+    _check(samples)
+    plan, features = frame_plan(settings, len(samples)), frame_features(settings)
+    rows = np.empty((plan.frames, features.width), np.float32)
+    for t in range(plan.first, plan.last, BLOCK):
+        stop = min(t + BLOCK, plan.last)
+        first, last = (plan.origin + frame * settings.hop_length for frame in (t, stop - 1))
+        rows[t:stop] = features.rows(plan.inner_frames(samples[first : last + plan.width], settings.hop_length))
+    if len(plan.edges):
+        rows[plan.edges] = features.rows(plan.edge_frames(samples), plan.inside)
+    return features.finish(rows) if plan.frames else rows
+
+
+class AudioFrontEnd:
+    """The front end of one port, for whole windows and for a stream of samples.
+
+    In a stream, windows end at ``window_samples`` and then every hop of the features (every sample of a waveform), so that
+    the frames inside one window are frames of the next. What :meth:`write` gives equals :meth:`window` of the same samples
+    to the last bit, whatever the chunks were. Not thread-safe.
+    """
+
+    def __init__(self, settings: AudioSettings) -> None:
+        self.settings = settings
+        mel = settings.mel
+        self._step = 1 if mel is None else mel.hop_length
+        self._keep = settings.window_samples + self._step
+        self._mean = np.array(settings.mean, np.float32)
+        self._std = np.array(settings.std, np.float32)
+        self._plain = not self._mean.any() and bool((self._std == 1).all())
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all samples, as after a gap."""
+        self._buffer = SampleBuffer(self._keep)
+        self._rows = None if self.settings.mel is None else FrameRing(self.settings.mel, self.settings.window_samples)
+
+    @property
+    def seen(self) -> int:
+        """Samples pushed so far."""
+        return self._buffer.seen
+
+    @property
+    def window_end(self) -> int:
+        """The sample, counted from the first one, before which the newest window ends; 0 before there is one."""
+        window = self.settings.window_samples
+        return 0 if self.seen < window else self.seen - (self.seen - window) % self._step
+
+    @property
+    def ready(self) -> bool:
+        """A whole window has been seen."""
+        return self.seen >= self.settings.window_samples
+
+    def push(self, samples: Array) -> None:
+        """Take in the next samples; they are copied.
+
+        Args:
+            samples: [N] float32 in -1..1, N may be 0.
+
+        Raises:
+            InputError: The samples have another rank or dtype.
+        """
+        _check(samples)
+        for start in range(0, len(samples), self._keep):
+            self._buffer.push(samples[start : start + self._keep])
+            if self._rows is not None:
+                self._rows.update(self._buffer)
+
+    def write(self, out: Array) -> None:
+        """Write the tensor of the window that ends at :attr:`window_end`.
+
+        Args:
+            out: float32 of ``settings.shape``, strided or not; stays the caller's.
+
+        Raises:
+            InputError: No window is complete yet, or the array does not fit.
+        """
+        if not self.ready:
+            raise InputError(f"{self.seen} samples are less than a window of {self.settings.window_samples}")
+        window = self._buffer.between(self.window_end - self.settings.window_samples, self.window_end)
+        if self._rows is None:
+            self._put(window, out)
+        else:
+            self._put(self._rows.window(self._buffer, self.window_end), out)
+
+    def window(self, samples: Array) -> Array:
+        """The tensor of one whole window.
+
+        Args:
+            samples: [window_samples] float32 in -1..1.
+
+        Returns:
+            float32 of ``settings.shape``, owned by the caller.
+
+        Raises:
+            InputError: The samples have another length, rank or dtype.
+        """
+        _check(samples)
+        if len(samples) != self.settings.window_samples:
+            raise InputError(f"a window has {self.settings.window_samples} samples, not {len(samples)}")
+        out = np.empty(self.settings.shape, np.float32)
+        self._put(samples if self.settings.mel is None else log_mel(samples, self.settings.mel), out)
+        return out
+
+    def _put(self, rows: Array, out: Array) -> None:
+        if out.shape != self.settings.shape or out.dtype != np.float32:
+            raise InputError(f"the tensor is {list(self.settings.shape)} float32, not {list(out.shape)} {out.dtype}")
+        layout = self.settings.layout
+        view = out.transpose([layout.index(axis) for axis in "CNTM" if axis in layout])
+        view = view[0] if "C" in layout else view
+        if self._plain:
+            view[...] = rows
+        else:
+            np.subtract(rows, self._mean, out=view)
+            np.divide(view, self._std, out=view)
+
+
+def _check(samples: Array) -> None:
+    if samples.ndim != 1 or samples.dtype != np.float32:
+        raise InputError(f"samples are [N] float32 in -1..1, not {list(samples.shape)} {samples.dtype}")

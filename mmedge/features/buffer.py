@@ -1,0 +1,39 @@
+"""The newest samples of a stream, always in one piece."""
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["SampleBuffer"]
+
+Samples = npt.NDArray[np.float32]
+
+
+class SampleBuffer:
+    """Keeps at least the last ``keep`` samples.
+
+    Twice as many are held, so that old ones are moved out of the way only once in ``keep`` samples.
+
+    Attributes:
+        keep: How many samples are kept, and how many can be pushed at once.
+        seen: How many samples came in so far.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self.seen = 0
+        self._data = np.zeros(2 * keep, np.float32)
+        self._end = 0
+
+    def push(self, samples: Samples) -> None:
+        """Copy in at most ``keep`` samples."""
+        if self._end + len(samples) > len(self._data):
+            self._data[: self.keep] = self._data[self._end - self.keep : self._end]
+            self._end = self.keep
+        self._data[self._end : self._end + len(samples)] = samples
+        self._end += len(samples)
+        self.seen += len(samples)
+
+    def between(self, start: int, stop: int) -> Samples:
+        """A view of the samples numbered start..stop since the first one, valid until the next push."""
+        shift = self._end - self.seen
+        return self._data[start + shift : stop + shift]

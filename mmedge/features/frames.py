@@ -1,0 +1,87 @@
+"""Which samples of a window each frame is made of, padding included."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.errors import InputError
+from mmedge.features.mel import MelSettings
+
+__all__ = ["FramePlan", "frame_plan", "lead"]
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FramePlan:
+    """The frames of a window: those inside it, and those at its edges that padding completes.
+
+    Attributes:
+        frames: How many there are.
+        first: The first frame that lies inside the window.
+        last: The frame after the last one inside.
+        origin: Sample at which frame 0 starts; negative where padding comes first.
+        width: Samples that a frame depends on.
+        edges: [E] int, the frames at the edges.
+        positions: [E, width] int, samples of the window that these are made of.
+        inside: [E, width] float32, 0 where such a sample is padding by zeros; None where none is.
+    """
+
+    frames: int
+    first: int
+    last: int
+    origin: int
+    width: int
+    edges: npt.NDArray[np.intp]
+    positions: npt.NDArray[np.intp]
+    inside: Samples | None
+
+    def inner_frames(self, samples: Samples, hop: int) -> Samples:
+        """Frames inside a window, from the start of the first one: [N] to [T, width], a view."""
+        if len(samples) == self.width:  # one frame, as in most ticks of a stream: a sliding view would cost half of its work
+            return samples[None]
+        return np.lib.stride_tricks.sliding_window_view(samples, self.width)[::hop]
+
+    def edge_frames(self, window: Samples) -> Samples:
+        """[N] to the [E, width] frames at its edges."""
+        frames = window[self.positions]
+        return frames if self.inside is None else frames * self.inside
+
+
+def lead(settings: MelSettings) -> int:
+    """How many samples before a frame its values depend on: pre-emphasis of the whole window needs one."""
+    return int(settings.preemphasis > 0 and settings.preemphasis_over == "window")
+
+
+@lru_cache(maxsize=32)
+def frame_plan(settings: MelSettings, samples: int) -> FramePlan:
+    """The frames of a window of so many samples.
+
+    Raises:
+        InputError: The window is too short to be reflected at its ends.
+    """
+    reflects = settings.center and settings.pad_mode == "reflect"
+    if reflects and samples <= settings.padding:
+        raise InputError(f"{samples} samples are too few to reflect {settings.padding} of them at each end")
+    frames, hop = settings.frames_in(samples), settings.hop_length
+    origin = -settings.padding - lead(settings)
+    width = settings.span + lead(settings)
+    first = min(frames, -(origin // hop))
+    last = max(first, min(frames, (samples - width - origin) // hop + 1))
+    edges = np.array([*range(first), *range(last, frames)], np.intp)
+    positions = (origin + hop * edges)[:, None] + np.arange(width)
+    inside = (positions >= 0) & (positions < samples)
+    if reflects:
+        positions = samples - 1 - np.abs(samples - 1 - np.abs(positions))
+    return FramePlan(
+        frames=frames,
+        first=first,
+        last=last,
+        origin=origin,
+        width=width,
+        edges=edges,
+        positions=np.where(inside | reflects, positions, 0),
+        inside=None if reflects or inside.all() else inside.astype(np.float32),
+    )

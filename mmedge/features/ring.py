@@ -1,0 +1,60 @@
+"""The feature rows inside the newest window of a stream, each computed once."""
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.features.buffer import SampleBuffer
+from mmedge.features.frames import frame_plan
+from mmedge.features.mel import MelSettings
+from mmedge.features.spectral import BLOCK, frame_features
+
+__all__ = ["FrameRing"]
+
+Array = npt.NDArray[np.float32]
+
+
+class FrameRing:
+    """Rows of the frames inside the newest window, and the window put together from them.
+
+    Frames are numbered on a grid that begins with the stream: frame j of the stream is frame j - m of the window that
+    starts at sample m * hop_length. Only frames at the edges, which padding completes, are new in every window.
+    """
+
+    def __init__(self, settings: MelSettings, window_samples: int) -> None:
+        self._samples = window_samples
+        self._hop = settings.hop_length
+        self._plan = frame_plan(settings, window_samples)
+        self._features = frame_features(settings)
+        self._inner = self._plan.last - self._plan.first
+        self._rows = np.zeros((self._inner, self._features.width), np.float32)
+        self._window = np.zeros((self._plan.frames, self._features.width), np.float32)
+        self._next = self._plan.first
+
+    def update(self, buffer: SampleBuffer) -> None:
+        """Compute the frames that the newest complete window of the buffer needs and that are not there yet."""
+        end = (buffer.seen - self._samples) // self._hop + self._plan.last
+        start = max(self._next, end - self._inner)
+        while start < end:
+            slot = start % self._inner
+            stop = min(end, start + BLOCK, start + self._inner - slot)
+            first, last = self._plan.origin + start * self._hop, self._plan.origin + (stop - 1) * self._hop
+            frames = self._plan.inner_frames(buffer.between(first, last + self._plan.width), self._hop)
+            self._rows[slot : slot + stop - start] = self._features.rows(frames)
+            self._next = start = stop
+
+    def window(self, buffer: SampleBuffer, window_end: int) -> Array:
+        """The features of the newest window.
+
+        Returns:
+            [T, values] float32, a view that the next call overwrites.
+        """
+        plan, rows, start = self._plan, self._window, window_end - self._samples
+        if self._inner:
+            oldest = (start // self._hop + plan.first) % self._inner
+            turn = plan.first + self._inner - oldest
+            rows[plan.first : turn] = self._rows[oldest:]
+            rows[turn : plan.last] = self._rows[:oldest]
+        if len(plan.edges):
+            edges = plan.edge_frames(buffer.between(start, window_end))
+            rows[plan.edges] = self._features.rows(edges, plan.inside)
+        return self._features.finish(rows)

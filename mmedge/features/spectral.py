@@ -1,0 +1,138 @@
+"""From frames of samples to log-mel rows or cepstral coefficients."""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.features.filters import cosines, filter_bank, window_function
+from mmedge.features.frames import lead
+from mmedge.features.mel import MelSettings
+
+__all__ = ["BLOCK", "FrameFeatures", "frame_features"]
+
+Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+BLOCK = 256  # frames at once: keeps the intermediate arrays small, whatever the length of a recording
+
+DB_PER_UNIT = {"ln": 10 / np.log(10), "log10": 10.0, "db": 1.0, "whisper": 40.0}
+
+
+class FrameFeatures:
+    """The tables of a mel front end and what is done with them; holds no state between calls.
+
+    Frames pass through two steps, because some conventions clamp to the maximum of the window: :meth:`rows` is what a
+    frame gives by itself, :meth:`finish` what a whole window of rows needs on top. Every operation treats each frame by
+    itself and in the same order, so that a frame gives the same bits alone and in a batch. Computed in float64, because
+    numpy before 2.0 knows no other Fourier transform.
+
+    Attributes:
+        per_window: Whether :meth:`finish` does anything.
+        width: Values in a row.
+    """
+
+    def __init__(self, settings: MelSettings) -> None:
+        self.per_window = settings.top_db > 0
+        self.width = settings.mels if self.per_window else settings.values
+        self._settings = settings
+        self._lead = lead(settings)
+        self._window = window_function(settings)
+        self._bank = filter_bank(settings)
+        self._cosines = cosines(settings) if settings.coefficients else None
+
+    def rows(self, frames: Array, inside: Array | None = None) -> Array:
+        """What each frame gives by itself.
+
+        Args:
+            frames: [T, width] of :class:`~mmedge.features.frames.FramePlan`; not changed.
+            inside: [T, width], 0 where a sample is padding; None for none.
+
+        Returns:
+            [T, self.width] float32, owned by the caller.
+        """
+        settings = self._settings
+        samples = frames.astype(np.float64)
+        if settings.remove_dc:
+            samples -= np.add.reduce(samples, axis=-1, keepdims=True) / settings.frame_length
+        energy = None
+        if settings.energy == "frame":
+            energy = _log_total(np.square(samples[:, self._lead :] * settings.sample_scale), settings.floor)
+        samples = self._emphasize(samples)
+        samples *= self._window
+        if inside is not None and settings.last_frame == "padded":
+            samples *= inside[:, self._lead :]
+        transform = np.fft.rfft(samples, settings.n_fft)
+        spectrum = np.square(transform.real)
+        spectrum += np.square(transform.imag)
+        if settings.energy == "spectrum":
+            energy = _log_total(spectrum, settings.floor)
+        if settings.power == 1:
+            np.sqrt(spectrum, out=spectrum)
+        return self._row_values(self._logarithm(self._bank.energies(spectrum)), energy)
+
+    def finish(self, rows: Array) -> Array:
+        """What the rows of one window become together.
+
+        Args:
+            rows: [T, self.width], changed in place.
+
+        Returns:
+            [T, values] float32, the rows themselves unless they become cepstra.
+        """
+        if not self.per_window:
+            return rows
+        top = np.float32(self._settings.top_db / DB_PER_UNIT[self._settings.log])
+        np.maximum(rows, rows.max() - top, out=rows)
+        return rows if self._cosines is None else self._cepstra(rows)
+
+    def _emphasize(self, samples: Floats) -> Floats:
+        weight = self._settings.preemphasis
+        if self._lead:
+            return samples[:, 1:] - weight * samples[:, :-1]
+        if weight:
+            samples[:, 1:] -= weight * samples[:, :-1]
+            samples[:, 0] *= 1 - weight
+        return samples
+
+    def _logarithm(self, energies: Floats) -> Floats:
+        settings = self._settings
+        if settings.floor_mode == "max":
+            np.maximum(energies, settings.floor, out=energies)
+        else:
+            energies += settings.floor
+        if settings.log == "ln":
+            return np.log(energies, out=energies)
+        np.log10(energies, out=energies)
+        if settings.log == "db":
+            energies *= 10
+        elif settings.log == "whisper":
+            energies += 4
+            energies /= 4
+        return energies
+
+    def _row_values(self, logs: Floats, energy: Floats | None) -> Array:
+        if self.per_window or self._cosines is None:
+            return logs.astype(np.float32)
+        cepstra = self._cepstra(logs)
+        if energy is not None:
+            cepstra[:, -1 if self._settings.dct == "htk" else 0] = energy
+        return cepstra
+
+    def _cepstra(self, logs: npt.NDArray[np.floating]) -> Array:
+        # Not a matrix product: its last bits depend on how many frames there are.
+        cepstra = np.empty((len(logs), self._settings.coefficients), np.float32)
+        for start in range(0, len(logs), BLOCK):
+            block = slice(start, start + BLOCK)
+            cepstra[block] = np.add.reduce(logs[block, None, :] * self._cosines, axis=-1)
+        return cepstra
+
+
+@lru_cache(maxsize=8)
+def frame_features(settings: MelSettings) -> FrameFeatures:
+    """The tables of these settings, built once."""
+    return FrameFeatures(settings)
+
+
+def _log_total(powers: Floats, floor: float) -> Floats:
+    return np.log(np.maximum(np.add.reduce(powers, axis=-1), floor))

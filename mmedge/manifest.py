@@ -1,0 +1,235 @@
+"""The one contract between export and runtime: what a bundle holds and how its parts fit together."""
+
+import json
+from dataclasses import dataclass, field
+from math import prod
+from typing import Literal
+
+from mmedge.errors import BundleError, BundleVersionError
+from mmedge.features.settings import AudioSettings, CameraSettings
+from mmedge.records import from_plain, to_plain
+
+__all__ = ["SCHEMA", "FileRecord", "Manifest", "Output", "Port", "Stage", "TensorSpec", "Variant", "read_manifest"]
+
+SCHEMA = 1
+DTYPE_BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1, "float64": 8}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """One input of the model and how raw sensor data becomes it: exactly one of the settings is given."""
+
+    camera: CameraSettings | None = None
+    audio: AudioSettings | None = None
+
+    def __post_init__(self) -> None:
+        if (self.camera is None) == (self.audio is None):
+            raise BundleError("a port has camera settings or audio settings")
+
+    @property
+    def settings(self) -> CameraSettings | AudioSettings:
+        """The settings that are given."""
+        settings = self.camera or self.audio
+        assert settings is not None  # __post_init__ has seen to it
+        return settings
+
+    @property
+    def modality(self) -> Literal["camera", "audio"]:
+        """What kind of sensor feeds it."""
+        return "camera" if self.camera else "audio"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of its tensor without the batch axis."""
+        return self.settings.shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """A tensor that goes from stage to stage, batch axis included.
+
+    Attributes:
+        shape: What the stages that read it are given.
+        dtype: numpy's name.
+        window_axis: None, or the axis along which the stage that makes it gives one item at a time; the last
+            ``shape[window_axis]`` items, oldest first, are what its readers see.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    window_axis: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPE_BYTES:
+            raise BundleError(f"tensors are one of {', '.join(DTYPE_BYTES)}, not {self.dtype!r}")
+        if any(size < 0 for size in self.shape) or self.bytes > 1 << 31:
+            raise BundleError(f"a tensor of shape {list(self.shape)} cannot be")
+        if self.window_axis is not None and not 0 <= self.window_axis < len(self.shape):
+            raise BundleError(f"axis {self.window_axis} is not one of {list(self.shape)}")
+
+    @property
+    def bytes(self) -> int:
+        """Size of what readers see."""
+        return prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of what its maker gives at a time."""
+        if self.window_axis is None:
+            return self.shape
+        return self.shape[: self.window_axis] + (1,) + self.shape[self.window_axis + 1 :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One graph of the split model.
+
+    Attributes:
+        name: Unique; also the name of its file.
+        ports: The ports it depends on, directly or through other stages.
+        inputs: Tensors it reads: ports, or outputs of earlier stages.
+        outputs: Tensors it makes.
+        per_item: It takes one item of its port's window at a time.
+    """
+
+    name: str
+    ports: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    per_item: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What one output of the model means.
+
+    Attributes:
+        tensor: The tensor it is, [1, ...].
+        task: Kind of output.
+        labels: One for each value of a classification or multi-label output.
+        activation: What turns the tensor into the output.
+        unit: Unit of a regression.
+    """
+
+    tensor: str
+    task: Literal["classification", "multilabel", "regression", "embedding", "raw"] = "raw"
+    labels: tuple[str, ...] = ()
+    activation: Literal["softmax", "sigmoid", "none"] = "none"
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One set of files for all stages, and the backends it is for."""
+
+    files: dict[str, str]
+    backends: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """Size and SHA-256 of one file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All that a runtime must know about a model.
+
+    Attributes:
+        schema: Version of this structure.
+        name: The model's name.
+        made_with: Versions of the libraries that exported it, and the checkpoint's SHA-256.
+        ports: The model's inputs, in the order of its arguments.
+        tensors: Everything that goes from stage to stage, ports included.
+        stages: In an order in which they can run.
+        macs: Multiply-accumulates of one run of each stage.
+        outputs: The model's outputs, in its order.
+        variants: Sets of graph files, "fp32" first.
+        kept_whole: Why the model was not split, if it was not.
+        golden: File with real inputs and the outputs of the original model.
+        files: Every file of the bundle but the manifest itself, by its relative path.
+
+    Raises:
+        BundleError: The parts do not fit together.
+    """
+
+    schema: int
+    name: str
+    made_with: dict[str, str]
+    ports: dict[str, Port]
+    tensors: dict[str, TensorSpec]
+    stages: tuple[Stage, ...]
+    macs: dict[str, int]
+    outputs: dict[str, Output]
+    variants: dict[str, Variant]
+    golden: str
+    files: dict[str, FileRecord]
+    kept_whole: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        _check_stages(self)
+        for name, output in self.outputs.items():
+            if output.tensor not in self.tensors:
+                raise BundleError(f"output {name} is the tensor {output.tensor!r}, which no stage makes")
+            values = prod(self.tensors[output.tensor].shape)
+            if output.labels and len(output.labels) != values:
+                raise BundleError(f"output {name} has {len(output.labels)} labels for {values} values")
+        for name, variant in self.variants.items():
+            if variant.files.keys() != {stage.name for stage in self.stages}:
+                raise BundleError(f"variant {name} does not have one file for each stage")
+        wanted = {self.golden, *(path for variant in self.variants.values() for path in variant.files.values())}
+        if lost := sorted(wanted - self.files.keys()):
+            raise BundleError(f"{lost[0]} is used but not listed among the files")
+
+    def to_json(self) -> str:
+        """The text of ``manifest.json``."""
+        return json.dumps(to_plain(self), indent=1) + "\n"
+
+
+def read_manifest(text: str, where: str) -> Manifest:
+    """Read the text of a ``manifest.json`` that may have been tampered with.
+
+    Args:
+        text: The document.
+        where: The file's name, for messages.
+
+    Raises:
+        BundleVersionError: A newer mmedge wrote it.
+        BundleError: It is not a manifest, or its parts do not fit together.
+    """
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"{where} is not JSON ({error}); export the bundle again") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if type(schema) is not int:
+        raise BundleError(f"{where} has no schema version; expected a manifest written by mmedge export")
+    if schema > SCHEMA:
+        raise BundleVersionError(
+            f"{where} has schema {schema}, this mmedge reads up to {SCHEMA}; try: pip install --upgrade mmedge"
+        )
+    try:
+        return from_plain(Manifest, document)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: {error}; export the bundle again") from error
+
+
+def _check_stages(manifest: Manifest) -> None:
+    known = set(manifest.ports)
+    for stage in manifest.stages:
+        if lost := [name for name in stage.inputs if name not in known]:
+            raise BundleError(f"stage {stage.name} reads {lost[0]!r}, which nothing before it makes")
+        if lost := [name for name in (*stage.inputs, *stage.outputs) if name not in manifest.tensors]:
+            raise BundleError(f"stage {stage.name} uses {lost[0]!r}, which has no shape")
+        if lost := [name for name in stage.ports if name not in manifest.ports]:
+            raise BundleError(f"stage {stage.name} depends on {lost[0]!r}, which is no port")
+        known.update(stage.outputs)
+    for name, port in manifest.ports.items():
+        if name not in manifest.tensors or manifest.tensors[name].shape != (1, *port.shape):
+            raise BundleError(f"port {name} gives [1, {', '.join(map(str, port.shape))}], its tensor is another")
+    if {output.tensor for output in manifest.outputs.values()} - known:
+        raise BundleError("an output is made by no stage")

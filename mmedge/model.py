@@ -1,0 +1,164 @@
+"""A loaded bundle: one-shot inference, and streams."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+
+from mmedge.backends.base import Session
+from mmedge.backends.ort import OrtSession
+from mmedge.bundle import Bundle, open_bundle
+from mmedge.decode import decode
+from mmedge.errors import ClosedError, InputError
+from mmedge.feeds import front_end
+from mmedge.manifest import Manifest
+from mmedge.stages import StageGraph
+from mmedge.stream import Stream
+from mmedge.types import Prediction
+
+__all__ = ["LoadReport", "Model", "load"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReport:
+    """What was chosen when a bundle was loaded, and why.
+
+    Attributes:
+        backend: The library that computes.
+        variant: The set of graph files.
+        threads: Threads of one operator.
+        reason: Why this backend and variant.
+        load_ms: Wall time it took, hashing included.
+    """
+
+    backend: str
+    variant: str
+    threads: int
+    reason: str
+    load_ms: float
+
+
+class Model:
+    """A bundle ready to run, made by :func:`load`.
+
+    ``infer`` is for one thread at a time; every stream has its own buffers and may live in its own thread.
+
+    Attributes:
+        manifest: What the bundle says of the model.
+        report: What was chosen when it was loaded.
+    """
+
+    def __init__(self, bundle: Bundle, sessions: Mapping[str, Session], report: LoadReport) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self.report = report
+        self._sessions: Mapping[str, Session] | None = sessions
+        self._once: StageGraph | None = None
+
+    def infer(self, **sensors: npt.NDArray[Any]) -> Prediction:
+        """One decision on one window of raw sensor data per port.
+
+        Args:
+            **sensors: For each camera port [T, H, W, 3] (or [H, W, 3] if its window is one picture) uint8 RGB of any size;
+                for each audio port [N] float32 in -1..1, as many samples as its window has, at its rate.
+
+        Raises:
+            InputError: A port is missing, unknown, or its data does not fit.
+            ClosedError: The model was closed.
+        """
+        begin = perf_counter_ns()
+        ports = self.manifest.ports
+        if sensors.keys() != ports.keys():
+            raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(ports)}")
+        if self._once is None:
+            self._once = self.new_graph()
+        for name, port in ports.items():
+            try:
+                window = front_end(port).window(sensors[name])
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+            self._once.load_window(name, window)
+        self._once.run()
+        outputs, labels = decode(self._once.tensors, self.manifest.outputs)
+        return Prediction(
+            t_ns=0,
+            outputs=outputs,
+            labels=labels,
+            age_ms=dict.fromkeys(ports, 0.0),
+            fresh=dict.fromkeys(ports, True),
+            latency_ns=perf_counter_ns() - begin,
+        )
+
+    def stream(self, tick: str | None = None) -> Stream:
+        """Decisions on sensor data as it comes.
+
+        Args:
+            tick: "audio": at every hop of the audio window; "camera": at every picture; "50hz": at that rate; "any": at every
+                packet. By default "audio" if the model hears, else "camera".
+
+        Raises:
+            InputError: The model has no such port, or tick is none of these.
+            ClosedError: The model was closed.
+        """
+        return Stream(self.manifest, self.new_graph(), tick)
+
+    def new_graph(self) -> StageGraph:
+        """Stages with buffers of their own, for code that measures or checks them one by one.
+
+        Raises:
+            ClosedError: The model was closed.
+        """
+        if self._sessions is None:
+            raise ClosedError(f"model {self.manifest.name} was closed; load the bundle again")
+        return StageGraph(self.manifest, self._sessions)
+
+    def close(self) -> None:
+        """Let go of the sessions; streams that are open keep theirs until they are closed."""
+        self._sessions = None
+        self._once = None
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(path: str | Path, *, backend: str = "auto", variant: str = "fp32", threads: int = 1) -> Model:
+    """Open a bundle, check every hash, and make it ready to run.
+
+    Args:
+        path: The folder that ``mmedge export`` made.
+        backend: "auto" or "onnxruntime-cpu"; ``model.report`` says what was chosen and why.
+        variant: Which set of graph files.
+        threads: Threads of one operator. One is the steadiest beside other work; more help large models.
+
+    Raises:
+        BundleError: It is damaged, incomplete, not to be trusted, or of a newer version.
+        InputError: The backend or variant is not there.
+        MissingLibraryError: onnxruntime is not installed.
+    """
+    begin = perf_counter_ns()
+    if backend not in {"auto", "onnxruntime-cpu"}:
+        raise InputError(f"backend = {backend!r} is not known; expected auto or onnxruntime-cpu")
+    if threads < 1:
+        raise InputError(f"threads = {threads}; expected 1 or more")
+    bundle = open_bundle(path)
+    variants = bundle.manifest.variants
+    if variant not in variants:
+        raise InputError(f"{path} has no variant {variant!r}; expected {', '.join(variants)}")
+    files = variants[variant].files
+    sessions = {name: OrtSession(bundle.read(file), threads=threads, name=name) for name, file in files.items()}
+    report = LoadReport(
+        backend="onnxruntime-cpu",
+        variant=variant,
+        threads=threads,
+        reason="asked for" if backend != "auto" else "the only backend of this variant",
+        load_ms=(perf_counter_ns() - begin) / 1e6,
+    )
+    return Model(bundle, sessions, report)

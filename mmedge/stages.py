@@ -1,0 +1,103 @@
+"""Runs the stages of a split model, each only when something that it reads is new."""
+
+from collections.abc import Callable, Collection, Mapping
+from time import perf_counter_ns
+
+import numpy as np
+import numpy.typing as npt
+
+from mmedge.backends.base import Session
+from mmedge.manifest import Manifest, Stage, TensorSpec
+
+__all__ = ["StageGraph"]
+
+
+class StageGraph:
+    """One set of buffers through all stages; not for use by two threads at once.
+
+    Attributes:
+        tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
+        items: For each port whose window is taken item by item, where the caller writes the newest item.
+        work_ns: Time spent in each stage's session so far.
+        runs: How often each stage ran.
+    """
+
+    def __init__(self, manifest: Manifest, sessions: Mapping[str, Session]) -> None:
+        self._stages = manifest.stages
+        self._specs = manifest.tensors
+        self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
+        self.items: dict[str, npt.NDArray[np.generic]] = {}
+        self._made: dict[str, npt.NDArray[np.generic]] = {}
+        self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in manifest.stages}
+        self._stale: set[str] = set()
+        self.work_ns = {stage.name: 0 for stage in manifest.stages}
+        self.runs = {stage.name: 0 for stage in manifest.stages}
+
+    def _bind(self, stage: Stage, session: Session) -> Callable[[], None]:
+        buffers = {}
+        for name in stage.inputs:
+            buffers[name] = self._item(name) if stage.per_item else self.tensors[name]
+        for name in stage.outputs:
+            spec = self._specs[name]
+            buffers[name] = self.tensors[name]
+            if spec.window_axis is not None:
+                self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
+        return session.bind(buffers)
+
+    def _item(self, port: str) -> npt.NDArray[np.generic]:
+        if port not in self.items:
+            spec = self._specs[port]
+            self.items[port] = np.zeros(spec.item_shape, spec.dtype)
+        return self.items[port]
+
+    def mark(self, ports: Collection[str]) -> None:
+        """Say that new data was written to these ports; what depends on them runs at the next :meth:`run`."""
+        self._stale.update(stage.name for stage in self._stages if not stage.per_item and set(ports) & set(stage.ports))
+
+    def push_item(self, port: str) -> None:
+        """Take in the item that was written to ``items[port]``: one run of its stage, one step of its windows."""
+        for stage in self._stages:
+            if stage.per_item and port in stage.ports:
+                self._call(stage)
+                for name in stage.outputs:
+                    _shift_in(self.tensors[name], self._made[name], self._specs[name])
+        self.mark([port])
+
+    def load_window(self, port: str, window: npt.NDArray[np.generic]) -> None:
+        """Take in a whole window of one port, [...] without a batch axis."""
+        axis = self._specs[port].window_axis
+        if axis is None:
+            self.tensors[port][0] = window
+            self.mark([port])
+            return
+        for item in np.split(window[np.newaxis], window.shape[axis - 1], axis):
+            self.items[port][...] = item
+            self.push_item(port)
+
+    def run(self, only: Collection[str] | None = None) -> None:
+        """Bring outputs up to date.
+
+        Args:
+            only: Limit it to stages that depend on no other ports than these.
+        """
+        for stage in self._stages:
+            if stage.name in self._stale and (only is None or set(stage.ports) <= set(only)):
+                self._call(stage)
+                self._stale.discard(stage.name)
+
+    def _call(self, stage: Stage) -> None:
+        begin = perf_counter_ns()
+        self._calls[stage.name]()
+        self.work_ns[stage.name] += perf_counter_ns() - begin
+        self.runs[stage.name] += 1
+
+
+def _shift_in(window: npt.NDArray[np.generic], item: npt.NDArray[np.generic], spec: TensorSpec) -> None:
+    axis = spec.window_axis
+    assert axis is not None  # only windows are shifted
+    if spec.shape[axis] == 1:
+        window[...] = item
+        return
+    moved = np.moveaxis(window, axis, 0)
+    moved[:-1] = moved[1:]
+    moved[-1:] = np.moveaxis(item, axis, 0)
