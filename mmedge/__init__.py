@@ -15,6 +15,7 @@ from mmedge.errors import (
     SpecError,
 )
 from mmedge.model import Model, load
+from mmedge.replay import run
 from mmedge.stream import Stream
 from mmedge.types import AudioChunk, Prediction, VideoFrame
 
@@ -37,6 +38,7 @@ __all__ = [
     "Stream",
     "VideoFrame",
     "load",
+    "run",
 ]
 
 __version__ = "0.1.0"

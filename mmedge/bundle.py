@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from mmedge.errors import BundleError
 from mmedge.manifest import FileRecord, Manifest, read_manifest
+from mmedge.types import Array
 
 __all__ = ["MANIFEST", "Bundle", "file_record", "open_bundle"]
 
@@ -42,7 +42,7 @@ class Bundle:
             raise BundleError(_changed(self.path, name))
         return content
 
-    def read_golden(self) -> dict[str, npt.NDArray[np.generic]]:
+    def read_golden(self) -> dict[str, Array]:
         """Recorded inputs and outputs; keys are ``sensor/PORT``, ``tensor/NAME`` and ``output/NAME``, axis 0 the samples.
 
         Raises:

@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.manifest import Output
+from mmedge.types import Array
 
 __all__ = ["activate", "decode", "to_plain_outputs"]
 
-Array = npt.NDArray[np.float32]
 DECIDED = 0.5
 
 
-def activate(tensor: npt.NDArray[np.generic], output: Output) -> Array:
+def activate(tensor: Array, output: Output) -> Array:
     """The output without its batch axis, after its activation; a new array.
 
     Args:
@@ -30,7 +30,7 @@ def activate(tensor: npt.NDArray[np.generic], output: Output) -> Array:
 
 
 def decode(
-    tensors: Mapping[str, npt.NDArray[np.generic]], described: Mapping[str, Output]
+    tensors: Mapping[str, Array], described: Mapping[str, Output]
 ) -> tuple[dict[str, Array], dict[str, str | tuple[str, ...]]]:
     """Outputs and winning labels by name.
 

@@ -9,7 +9,7 @@ from mmedge.features.audio import AudioFrontEnd
 from mmedge.features.camera import CameraFrontEnd
 from mmedge.manifest import Port
 from mmedge.stages import StageGraph
-from mmedge.types import NS
+from mmedge.types import NS, Array
 
 __all__ = ["AudioFeed", "CameraFeed", "Feed", "front_end"]
 
@@ -181,6 +181,6 @@ class AudioFeed:
         return True
 
 
-def _without_axis(array: npt.NDArray[np.generic], axis: int) -> npt.NDArray[np.float32]:
+def _without_axis(array: Array, axis: int) -> npt.NDArray[np.float32]:
     view: npt.NDArray[np.float32] = array if axis < 0 else np.moveaxis(array, axis, 0)[0]
     return view

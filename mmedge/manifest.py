@@ -77,7 +77,7 @@ class TensorSpec:
         """Shape of what its maker gives at a time."""
         if self.window_axis is None:
             return self.shape
-        return self.shape[: self.window_axis] + (1,) + self.shape[self.window_axis + 1 :]
+        return (*self.shape[: self.window_axis], 1, *self.shape[self.window_axis + 1 :])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 from time import perf_counter_ns
 
 import numpy as np
-import numpy.typing as npt
 
 from mmedge.backends.base import Session
 from mmedge.manifest import Manifest, Stage, TensorSpec
+from mmedge.types import Array
 
 __all__ = ["StageGraph"]
 
@@ -26,8 +26,8 @@ class StageGraph:
         self._stages = manifest.stages
         self._specs = manifest.tensors
         self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
-        self.items: dict[str, npt.NDArray[np.generic]] = {}
-        self._made: dict[str, npt.NDArray[np.generic]] = {}
+        self.items: dict[str, Array] = {}
+        self._made: dict[str, Array] = {}
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in manifest.stages}
         self._stale: set[str] = set()
         self.work_ns = {stage.name: 0 for stage in manifest.stages}
@@ -44,7 +44,7 @@ class StageGraph:
                 self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
         return session.bind(buffers)
 
-    def _item(self, port: str) -> npt.NDArray[np.generic]:
+    def _item(self, port: str) -> Array:
         if port not in self.items:
             spec = self._specs[port]
             self.items[port] = np.zeros(spec.item_shape, spec.dtype)
@@ -63,7 +63,7 @@ class StageGraph:
                     _shift_in(self.tensors[name], self._made[name], self._specs[name])
         self.mark([port])
 
-    def load_window(self, port: str, window: npt.NDArray[np.generic]) -> None:
+    def load_window(self, port: str, window: Array) -> None:
         """Take in a whole window of one port, [...] without a batch axis."""
         axis = self._specs[port].window_axis
         if axis is None:
@@ -92,7 +92,7 @@ class StageGraph:
         self.runs[stage.name] += 1
 
 
-def _shift_in(window: npt.NDArray[np.generic], item: npt.NDArray[np.generic], spec: TensorSpec) -> None:
+def _shift_in(window: Array, item: Array, spec: TensorSpec) -> None:
     axis = spec.window_axis
     assert axis is not None  # only windows are shifted
     if spec.shape[axis] == 1:

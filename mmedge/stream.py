@@ -204,7 +204,9 @@ class Stream:
         if self._next_tick is None:
             self._next_tick = self._tick.first_from(until_ns)
         last = self._tick.first_from(until_ns + 1) - 1
-        self._next_tick = max(self._next_tick, last - int(self._tick.rate_hz))  # a clock that jumps is not caught up with
+        self._next_tick = max(
+            self._next_tick, last - int(self._tick.rate_hz)
+        )  # a clock that jumps is not caught up with
         while self._next_tick <= last:
             self._next_tick += 1
             self._fire(self._tick.at(self._next_tick - 1))

@@ -6,15 +6,17 @@ Ranges are half-open, ``[t_ns, end_ns)``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmedge.errors import InputError
 
-__all__ = ["AudioChunk", "Packet", "Prediction", "VideoFrame"]
+__all__ = ["NS", "Array", "AudioChunk", "Packet", "Prediction", "VideoFrame"]
 
 NS = 1_000_000_000
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
@@ -33,10 +35,8 @@ class VideoFrame:
     t_ns: int
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:  # noqa: PLR2004
-            raise InputError(
-                f"a video frame is [H, W, 3] uint8 RGB, not {list(self.pixels.shape)} {self.pixels.dtype}"
-            )
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
+            raise InputError(f"a video frame is [H, W, 3] uint8 RGB, not {list(self.pixels.shape)} {self.pixels.dtype}")
 
     @property
     def available_ns(self) -> int:

@@ -1,11 +1,9 @@
 """``mmedge export``."""
 
 from pathlib import Path
-from time import perf_counter
 
 import click
-
-from mmedge.console import Steps, as_json
+from mmedge.console import Steps, as_json, table
 
 __all__ = ["export_command"]
 
@@ -14,12 +12,14 @@ __all__ = ["export_command"]
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle to make: NAME.mmedge")
 @click.option("--spec", type=click.Path(path_type=Path), help="SPEC.toml; by default inside or beside the checkpoint.")
-@click.option("--samples", type=click.Path(path_type=Path), help=".npz of raw sensor data by port, to prove parity with.")
+@click.option(
+    "--samples", type=click.Path(path_type=Path), help=".npz of raw sensor data by port, to prove parity with."
+)
 @click.option("--random-samples", is_flag=True, help="Prove parity with random data: better than nothing, no more.")
 @click.option("--keep-whole", type=click.Path(path_type=Path), help="Also keep the unsplit ONNX graph here.")
 @click.option("--force", is_flag=True, help="Replace the bundle if it exists.")
 @click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
-def export_command(
+def export_command(  # noqa: PLR0913 - one parameter for each option
     checkpoint: Path,
     output: Path,
     spec: Path | None,
@@ -36,11 +36,19 @@ def export_command(
     options = ExportOptions(
         spec=spec, samples=samples, random_samples=random_samples, keep_whole=keep_whole, force=force
     )
-    begin = perf_counter()
     with Steps(quiet=json_output) as steps:
-        result = export(checkpoint, output, options, steps)
-    seconds = perf_counter() - begin
+        exported = export(checkpoint, output, options, steps)
     if json_output:
-        click.echo(as_json({"bundle": str(output), "seconds": seconds, "parity": result.report, "stages": result.stages}))
+        click.echo(as_json({"bundle": str(output), "manifest": exported.manifest, "parity": exported.parity}))
         return
-    click.echo(result.summary(output, seconds))
+    manifest = exported.manifest
+    click.echo(
+        f"{output}: {manifest.name}, {len(manifest.stages)} stages: {', '.join(s.name for s in manifest.stages)}"
+    )
+    for note in filter(None, [manifest.kept_whole and f"kept whole: {manifest.kept_whole}", *manifest.notes]):
+        click.echo(f"  {note}")
+    rows = exported.parity.comparisons
+    cells = [[row.tensor, row.what, f"{row.difference:.2g}", f"{row.tolerance:.2g}"] for row in rows]
+    click.echo(table(["tensor", "compared", "difference", "allowed"], cells))
+    click.echo(f"proved on {exported.parity.samples} {'real' if exported.parity.real else 'RANDOM'} samples")
+    click.echo(f"next: mmedge inspect {output}")

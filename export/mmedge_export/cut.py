@@ -4,18 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 
 from mmedge.manifest import Port, TensorSpec
+from mmedge.types import Array
 from mmedge_export.graph import extract, tensor_specs
 from mmedge_export.split import PlannedStage, plan_split
 from mmedge_export.windows import split_window
 
 __all__ = ["CutGraph", "cut_graph"]
-
-Array = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mmedge.backends.ort import OrtSession
 from mmedge.errors import ExportError, MmedgeError
 from mmedge.model import load
+from mmedge.types import Array
 
 __all__ = ["run_isolated"]
-
-Array = npt.NDArray[np.generic]
 
 
 def run_isolated(what: Path, samples: Sequence[Mapping[str, Array]], *, timeout_s: float = 600) -> dict[str, Array]:
@@ -40,7 +38,7 @@ def run_isolated(what: Path, samples: Sequence[Mapping[str, Array]], *, timeout_
         np.savez(inputs, **{name: np.concatenate([s[name] for s in samples]) for name in samples[0]})
         command = [sys.executable, "-m", "mmedge_export.isolate", str(what), str(inputs), str(outputs)]
         try:
-            child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)  # noqa: S603
+            child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"running {what.name} took more than {timeout_s:.0f} s") from error
         if child.returncode < 0:

@@ -11,7 +11,6 @@ from json import dumps
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 
@@ -20,13 +19,13 @@ from mmedge.bundle import MANIFEST, file_record
 from mmedge.errors import ExportError
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Variant
 from mmedge.records import to_plain
+from mmedge.types import Array
 from mmedge_export.checkpoint import Checkpoint
 from mmedge_export.cut import CutGraph
 from mmedge_export.samples import Sample, stack
 
 __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
 
-Array = npt.NDArray[np.generic]
 GOLDEN = "golden.npz"
 BACKENDS = ("onnxruntime-cpu",)
 
@@ -62,7 +61,10 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def make_golden(
-    samples: Sequence[Sample], outputs: Mapping[str, Array], inside: Mapping[str, Array]
+    samples: Sequence[Sample],
+    outputs: Mapping[str, Array],
+    inside: Mapping[str, Array],
+    tolerances: Mapping[str, float],
 ) -> dict[str, Array]:
     """What ``mmedge check`` replays.
 
@@ -70,9 +72,11 @@ def make_golden(
         samples: Raw sensor data.
         outputs: The torch model's float32 outputs, [S, ...].
         inside: Tensors of the unsplit graph where it is cut, [S, 1, ...].
+        tolerances: Allowed differences of the outputs.
     """
     golden = {f"sensor/{port}": stack(samples, port) for port in samples[0]}
     golden |= {f"output/{name}": array.astype(np.float32) for name, array in outputs.items()}
+    golden |= {f"tolerance/{name}": np.array(value) for name, value in tolerances.items()}
     return golden | {f"tensor/{name}": array for name, array in inside.items() if name not in outputs}
 
 

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from mmedge.errors import ParityError
+from mmedge.types import Array
 
 __all__ = ["Comparison", "ParityReport", "compare", "noise_tolerance", "require_parity", "split_tolerance"]
 
-Array = npt.NDArray[np.generic]
 EPSILON = float(np.finfo(np.float32).eps)
 NOISE_FACTOR = 16.0  # another order of summation in every layer; measured 1 to 4 on convolutional and attention models
 SPLIT_FACTOR = 32.0  # the same kernels on the same numbers: a few units in the last place, when a fusion changes

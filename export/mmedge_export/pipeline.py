@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 
 from mmedge.errors import SpecError
 from mmedge.manifest import Manifest
+from mmedge.types import Array
 from mmedge_export.checkpoint import build_model, load_checkpoint
 from mmedge_export.cut import CutGraph, cut_graph
 from mmedge_export.graph import extract
@@ -23,9 +23,8 @@ from mmedge_export.parity import ParityReport, compare, noise_tolerance, require
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.trace import reference_outputs, trace
 
-__all__ = ["ExportOptions", "export"]
+__all__ = ["ExportOptions", "Exported", "export"]
 
-Array = npt.NDArray[np.generic]
 Progress = Callable[[str], None]
 FALLBACK = 1e-4  # of the largest output, for models whose rounding noise cannot be measured
 
@@ -49,7 +48,15 @@ class ExportOptions:
     force: bool = False
 
 
-def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progress = lambda step: None) -> Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What an export made, and the proof."""
+
+    manifest: Manifest
+    parity: ParityReport
+
+
+def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progress | None = None) -> Exported:
     """Make a bundle from a checkpoint, or leave nothing behind.
 
     Args:
@@ -64,6 +71,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         ParityError: What was exported does not compute what the model computes.
         ExportError: Tracing or splitting failed, or ``out`` exists.
     """
+    progress = progress or (lambda _: None)
     refuse_to_replace(out, force=options.force)
     progress("reading the checkpoint")
     source = load_checkpoint(checkpoint, options.spec)
@@ -82,7 +90,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         progress("computing what torch gives")
         references = _references(model, tensors, outputs)
         inside = _inside(whole, cut, tensors, Path(temporary))
-        golden = make_golden(samples, references.rounded, inside)
+        golden = make_golden(samples, references.rounded, inside, references.tolerances())
         manifest = write_bundle(draft, source, cut, golden)
         progress("proving parity in another process")
         report = _prove(draft, manifest, tensors, references, inside, real=not options.random_samples)
@@ -91,7 +99,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         manifest = seal(draft, manifest)
         if options.keep_whole:
             shutil.copyfile(whole_path, options.keep_whole)
-    return manifest
+    return Exported(manifest=manifest, parity=report)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +115,12 @@ class _References:
     exact: dict[str, Array]
     rounded: dict[str, Array]
     precision: str
+
+    def tolerances(self) -> dict[str, float]:
+        """Allowed differences of each output, from the model's own rounding noise where it can be measured."""
+        if self.precision == "float64":
+            return noise_tolerance(self.exact, self.rounded)
+        return {name: FALLBACK * float(np.abs(array).max()) for name, array in self.rounded.items()}
 
 
 def _references(model: torch.nn.Module, tensors: Sequence[Mapping[str, Array]], outputs: list[str]) -> _References:
@@ -140,12 +154,9 @@ def _prove(
     real: bool,
 ) -> ParityReport:
     outputs = {name: inside[name][:, 0] for name in manifest.outputs}
-    tolerances = noise_tolerance(references.exact, references.rounded)
-    if references.precision != "float64":
-        tolerances = {name: FALLBACK * float(np.abs(array).max()) for name, array in references.rounded.items()}
     staged = run_isolated(draft, tensors)
     against_torch = compare(
-        f"torch {references.precision} against the ONNX graph", references.exact, outputs, tolerances
+        f"torch {references.precision} against the ONNX graph", references.exact, outputs, references.tolerances()
     )
     against_whole = compare("the ONNX graph against its stages", inside, staged, split_tolerance(inside))
     return ParityReport(

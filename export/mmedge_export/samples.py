@@ -9,12 +9,13 @@ import numpy.typing as npt
 from mmedge.errors import SpecError
 from mmedge.feeds import front_end
 from mmedge.manifest import Port
+from mmedge.types import Array
 from mmedge_export.checkpoint import resolve
 from mmedge_export.spec import Spec
 
 __all__ = ["Sample", "draw_samples", "port_tensors", "stack"]
 
-Sample = Mapping[str, npt.NDArray[np.generic]]
+Sample = Mapping[str, Array]
 COUNT = 4
 SEED = 7
 
@@ -39,10 +40,10 @@ def draw_samples(spec: Spec, file: Path | None, *, random: bool) -> list[Sample]
         samples = list(resolve(spec.samples, "model.samples")(count=COUNT, seed=SEED))
     else:
         raise SpecError(
-            "no real samples to prove the export with: set samples = \"module:function\" under [model], "
+            'no real samples to prove the export with: set samples = "module:function" under [model], '
             "or give --samples FILE.npz, or accept --random-samples"
         )
-    if len(samples) < 2:  # noqa: PLR2004
+    if len(samples) < 2:
         raise SpecError(f"parity needs at least 2 samples, {len(samples)} given")
     return samples
 
@@ -64,7 +65,7 @@ def port_tensors(ports: Mapping[str, Port], sample: Sample) -> dict[str, npt.NDA
     return tensors
 
 
-def stack(samples: Sequence[Sample], port: str) -> npt.NDArray[np.generic]:
+def stack(samples: Sequence[Sample], port: str) -> Array:
     """One port's data of all samples, [S, ...]."""
     return np.stack([sample[port] for sample in samples])
 
@@ -83,7 +84,7 @@ def _read_npz(file: Path, ports: Mapping[str, Port]) -> list[Sample]:
 
 def _random_sample(ports: Mapping[str, Port], seed: int) -> Sample:
     random = np.random.default_rng(seed)
-    sample: dict[str, npt.NDArray[np.generic]] = {}
+    sample: dict[str, Array] = {}
     for name, port in ports.items():
         if port.camera is not None:
             size = (port.camera.frames, port.camera.height_px, port.camera.width_px, 3)

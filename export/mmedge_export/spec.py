@@ -92,7 +92,7 @@ def _port(table: dict[str, Any], path: str) -> Port:
 
 def _camera(table: dict[str, Any], path: str) -> CameraSettings:
     size = _need(table, "size", list, path)
-    if len(size) != 2:  # noqa: PLR2004
+    if len(size) != 2:
         raise SpecError(f"{path}size = {size} is not [width, height]")
     rest = {key: value for key, value in table.items() if key != "size"}
     return from_plain(CameraSettings, {"width_px": size[0], "height_px": size[1], **rest}, path.rstrip("."))

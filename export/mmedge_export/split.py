@@ -66,7 +66,7 @@ def plan_split(model: onnx.ModelProto) -> SplitPlan:
     macs = [count_macs(node, specs) for node in graph.node]
     total = sum(macs)
     private = sum(cost for cost, ports_of in zip(macs, sets, strict=True) if len(ports_of) == 1)
-    if len(ports) < 2:  # noqa: PLR2004
+    if len(ports) < 2:
         return _whole(graph, ports, macs, "the model has a single input")
     if private < WORTH_SPLITTING * total or not total:
         share = private / total if total else 0.0
@@ -97,7 +97,9 @@ def _stages(graph: onnx.GraphProto, ports: list[str], sets: list[Ports], macs: l
     gives_output = {sets[producer[name]] for name in finals}
     kept = {s for s in cost if s and (cost[s] or s in gives_output)}
     order = sorted(kept, key=lambda s: (len(s), [ports.index(name) for name in ports if name in s]))
-    members = {s: _closure(graph, [i for i, other in enumerate(sets) if other == s], sets, kept, producer) for s in order}
+    members = {
+        s: _closure(graph, [i for i, other in enumerate(sets) if other == s], sets, kept, producer) for s in order
+    }
     read_by = {s: set().union(*(reads(graph.node[i]) for i in members[s])) for s in order}
     planned = []
     for s in order:
@@ -144,5 +146,3 @@ def _whole(graph: onnx.GraphProto, ports: list[str], macs: list[int], reason: st
     stage = Stage(name="whole", ports=tuple(ports), inputs=tuple(ports), outputs=outputs)
     nodes = frozenset(range(len(graph.node)))
     return SplitPlan(stages=(PlannedStage(stage=stage, nodes=nodes, macs=sum(macs)),), kept_whole=reason)
-
-

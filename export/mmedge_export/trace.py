@@ -10,12 +10,13 @@ import onnx
 import torch
 
 from mmedge.errors import ExportError, SpecError
+from mmedge.types import Array
 
 __all__ = ["OPSET", "reference_outputs", "trace"]
 
 OPSET = 20
 MAX_IR_VERSION = 10  # what ONNX Runtime 1.20 and TensorRT 10.3 read
-Tensors = Mapping[str, npt.NDArray[np.generic]]
+Tensors = Mapping[str, Array]
 
 
 class _Named(torch.nn.Module):

@@ -11,12 +11,12 @@ from math import prod
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from mmedge.errors import ExportError
 from mmedge.manifest import Port, Stage, TensorSpec
+from mmedge.types import Array
 from mmedge_export.graph import count_macs, extract, reads, tensor_specs
 from mmedge_export.isolate import run_isolated
 from mmedge_export.parity import split_tolerance
@@ -24,7 +24,6 @@ from mmedge_export.split import PlannedStage, SplitPlan
 
 __all__ = ["WindowSplit", "split_window"]
 
-Array = npt.NDArray[np.generic]
 Specs = Mapping[str, TensorSpec]
 SHAPED_BY_CONSTANT = {"Reshape", "Expand"}
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
+from mmedge.types import Array
 
 __all__ = ["Buffers", "Session"]
 
-Buffers = Mapping[str, npt.NDArray[np.generic]]
+Buffers = Mapping[str, Array]
 
 
 class Session(Protocol):

@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from mmedge.backends.base import Buffers
 from mmedge.errors import BundleError, InputError, needs
+from mmedge.types import Array
 
 __all__ = ["OrtSession"]
 
@@ -40,7 +38,7 @@ class OrtSession:
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())
 
-    def run(self, inputs: Buffers) -> dict[str, npt.NDArray[np.generic]]:
+    def run(self, inputs: Buffers) -> dict[str, Array]:
         """All outputs by name, as new arrays: for tools that look at graphs, not for streams."""
         return dict(zip(self.outputs, self._session.run(None, dict(inputs)), strict=True))
 

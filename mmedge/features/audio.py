@@ -44,9 +44,9 @@ def log_mel(samples: Array, settings: MelSettings) -> Array:
 class AudioFrontEnd:
     """The front end of one port, for whole windows and for a stream of samples.
 
-    In a stream, windows end at ``window_samples`` and then every hop of the features (every sample of a waveform), so that
-    the frames inside one window are frames of the next. What :meth:`write` gives equals :meth:`window` of the same samples
-    to the last bit, whatever the chunks were. Not thread-safe.
+    In a stream, windows end at ``window_samples`` and then at every hop of the features (for a waveform: at every
+    sample), so that the frames inside one window are frames of the next. What :meth:`write` gives equals :meth:`window`
+    of the same samples to the last bit, whatever the chunks were. Not thread-safe.
     """
 
     def __init__(self, settings: AudioSettings) -> None:

@@ -18,8 +18,8 @@ Array = npt.NDArray[np.float32]
 class CameraFrontEnd:
     """The front end of one port.
 
-    A picture is converted to gray if the model wants that, resized, padded or cut, and normalised: every picture once, also
-    when windows overlap. Needs OpenCV as soon as a picture has another size or is made gray. Not thread-safe.
+    A picture is made gray if the model wants that, resized, padded or cut, and normalised: every picture once, also
+    where windows overlap. OpenCV is needed as soon as a picture has another size or is made gray. Not thread-safe.
     """
 
     def __init__(self, settings: CameraSettings) -> None:
@@ -54,7 +54,7 @@ class CameraFrontEnd:
             InputError: An array does not fit.
             MissingLibraryError: OpenCV is needed and not installed.
         """
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:  # noqa: PLR2004
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
             raise InputError(f"a picture is [H, W, 3] uint8 RGB, not {list(pixels.shape)} {pixels.dtype}")
         if out.shape != self._frame_shape or out.dtype != np.float32:
             raise InputError(f"the tensor is {list(self._frame_shape)} float32, not {list(out.shape)} {out.dtype}")
@@ -83,7 +83,7 @@ class CameraFrontEnd:
         Raises:
             InputError: The pixels do not fit.
         """
-        pictures = pixels[None] if pixels.ndim == 3 else pixels  # noqa: PLR2004
+        pictures = pixels[None] if pixels.ndim == 3 else pixels
         if len(pictures) != self.settings.frames:
             raise InputError(f"a window has {self.settings.frames} picture(s), not {len(pictures)}")
         out = np.empty(self.settings.shape, np.float32)

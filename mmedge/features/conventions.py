@@ -5,7 +5,6 @@ from dataclasses import fields
 from typing import Any
 
 from mmedge.errors import SpecError
-from mmedge.features.checks import positive
 from mmedge.features.mel import MelSettings
 from mmedge.records import from_plain
 
@@ -20,8 +19,8 @@ WHISPER_RATE_HZ = 16000
 def mel_settings(convention: str, rate_hz: int, **overrides: object) -> MelSettings:
     """The constants of a named convention at a sample rate, some of them overridden.
 
-    ``coefficients`` makes it an MFCC front end; without, it is log-mel. A constant that the toolkit derives from another
-    one (n_fft from the frame, the hop from the frame) follows an override of that other one.
+    ``coefficients`` makes it an MFCC front end; without, it is log-mel. A constant that the toolkit derives from
+    another (n_fft from the frame, the hop from the frame) follows an override of that other.
 
     Args:
         convention: torchaudio, librosa, kaldi, htk, whisper or python_speech_features.
@@ -39,11 +38,10 @@ def mel_settings(convention: str, rate_hz: int, **overrides: object) -> MelSetti
     known = [field.name for field in fields(MelSettings)][2:]
     if unknown := sorted(overrides.keys() - set(known)):
         raise SpecError(f"{unknown[0]} is no constant of a mel front end; expected {', '.join(known)}")
-    # Checked before the conventions calculate with them; the settings themselves are checked by MelSettings.
-    for name in ("frame_length", "n_fft", "mels", "coefficients"):
-        if type(overrides.get(name, 0)) is not int:
-            raise SpecError(f"{name} = {overrides[name]!r} is not a whole number")
-    positive("rate_hz", rate_hz)
+    # What the conventions calculate with, before they do; MelSettings and from_plain check the rest.
+    for name, value in {"rate_hz": rate_hz, **overrides}.items():
+        if name in {"rate_hz", "frame_length", "n_fft", "coefficients"} and type(value) is not int:
+            raise SpecError(f"{name} = {value!r} is not a whole number")
     constants = CONVENTIONS[convention](rate_hz, overrides)
     try:
         return from_plain(MelSettings, {"convention": convention, "rate_hz": rate_hz, **constants, **overrides})
@@ -54,7 +52,7 @@ def mel_settings(convention: str, rate_hz: int, **overrides: object) -> MelSetti
 
 
 def _torchaudio(rate_hz: int, given: dict[str, Any]) -> dict[str, Any]:
-    """``transforms.MelSpectrogram``, then the logarithm of ``transforms.MFCC``: ln(x + 1e-6); its default, dB, for MFCC.
+    """``transforms.MelSpectrogram``, then ln(x + 1e-6), which is ``MFCC(log_mels=True)``; MFCC has its default, dB.
 
     Source: torchaudio 2.x, torchaudio/transforms/_transforms.py (Spectrogram, MelScale, MFCC, AmplitudeToDB).
     """
@@ -97,8 +95,8 @@ def _librosa(rate_hz: int, given: dict[str, Any]) -> dict[str, Any]:
 def _kaldi(rate_hz: int, given: dict[str, Any]) -> dict[str, Any]:
     """``compute-fbank-feats`` and ``compute-mfcc-feats --use-energy=false``, without dither.
 
-    These are also the defaults of torchaudio.compliance.kaldi and, but for dither and use_energy, of kaldi-native-fbank.
-    Kaldi reads int16: a model trained on its own command line needs ``sample_scale = 32768``.
+    Also the defaults of torchaudio.compliance.kaldi and, but for dither and use_energy, of kaldi-native-fbank. Kaldi's
+    own command line reads int16: a model trained with that needs ``sample_scale = 32768``.
 
     Source: Kaldi, src/feat/feature-window.h, feature-fbank.h, feature-mfcc.h, mel-computations.cc.
     """
@@ -121,7 +119,7 @@ def _htk(rate_hz: int, given: dict[str, Any]) -> dict[str, Any]:
 
     ``coefficients`` count C0, which HTK writes last (MFCC_0); ``energy = "frame"`` puts the log energy there (MFCC_E).
 
-    Source: The HTK Book 3.4, sections 3.1.5 and 5.6; HTKLib/HSigP.c (InitFBank, Wave2FBank, FBank2MFCC, WeightCepstrum).
+    Source: The HTK Book 3.4, sections 3.1.5 and 5.6; HTKLib/HSigP.c (InitFBank, Wave2FBank, FBank2MFCC).
     """
     return {
         **_speech_frames(rate_hz, given),

@@ -13,6 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 SLANEY_HZ_PER_MEL = 200 / 3
 SLANEY_BREAK_HZ = 1000.0
+SLANEY_BREAK_MEL = 15.0
 SLANEY_LOG_STEP = np.log(6.4) / 27
 
 
@@ -58,8 +59,8 @@ def mel_weights(settings: MelSettings) -> Floats:
     Returns:
         [M, n_fft // 2 + 1] float64.
 
-    Source: Davis and Mermelstein 1980 (mel triangles); Slaney, Auditory Toolbox, 1998 ("slaney"); mel-computations.cc of
-        Kaldi ("mel"); HSigP.c of HTK, InitFBank ("htk"); base.py of python_speech_features, get_filterbanks ("bins").
+    Source: librosa/filters.py ("hz"); Slaney, Auditory Toolbox, 1998 ("slaney"); Kaldi, src/feat/mel-computations.cc
+        ("mel"); HTK, HTKLib/HSigP.c, InitFBank ("htk"); python_speech_features, base.py, get_filterbanks ("bins").
     """
     # torchaudio takes sample_rate // 2 for the last bin, also when the rate is odd (functional.melscale_fbanks).
     nyquist_hz = settings.rate_hz // 2 if settings.convention == "torchaudio" else settings.rate_hz / 2
@@ -105,14 +106,14 @@ def cosines(settings: MelSettings) -> Floats:
     """The cosine transform of type II with the lifter.
 
     Returns:
-        [coefficients, M] float64.
+        [coefficients, M] float64; no rows for log-mel.
 
     Source: The HTK Book 3.4, equations 5.14 and 5.15; scipy.fft.dct(norm="ortho").
     """
     orders = np.arange(settings.coefficients)
     rows = np.cos(np.pi / settings.mels * np.outer(orders, np.arange(settings.mels) + 0.5)) * np.sqrt(2 / settings.mels)
     if settings.dct == "ortho":
-        rows[0] *= np.sqrt(0.5)
+        rows[:1] *= np.sqrt(0.5)
     if settings.lifter:
         rows *= (1 + settings.lifter / 2 * np.sin(np.pi * orders / settings.lifter))[:, None]
     return np.roll(rows, -1, axis=0) if settings.dct == "htk" else rows
@@ -140,16 +141,12 @@ def _htk_ends(weights: Floats, settings: MelSettings) -> Floats:
 def _to_mel(hz: Floats, scale: str) -> Floats:
     if scale == "htk":
         return 2595 * np.log10(1 + hz / 700)
-    linear = hz / SLANEY_HZ_PER_MEL
-    above = (
-        SLANEY_BREAK_HZ / SLANEY_HZ_PER_MEL
-        + np.log(np.maximum(hz, SLANEY_BREAK_HZ) / SLANEY_BREAK_HZ) / SLANEY_LOG_STEP
-    )
-    return np.where(hz >= SLANEY_BREAK_HZ, above, linear)
+    above = SLANEY_BREAK_MEL + np.log(np.maximum(hz, SLANEY_BREAK_HZ) / SLANEY_BREAK_HZ) / SLANEY_LOG_STEP
+    return np.where(hz >= SLANEY_BREAK_HZ, above, hz / SLANEY_HZ_PER_MEL)
 
 
 def _to_hz(mels: Floats, scale: str) -> Floats:
     if scale == "htk":
         return 700 * (10 ** (mels / 2595) - 1)
-    above = SLANEY_BREAK_HZ * np.exp(SLANEY_LOG_STEP * (mels - SLANEY_BREAK_HZ / SLANEY_HZ_PER_MEL))
-    return np.where(mels >= SLANEY_BREAK_HZ / SLANEY_HZ_PER_MEL, above, mels * SLANEY_HZ_PER_MEL)
+    above = SLANEY_BREAK_HZ * np.exp(SLANEY_LOG_STEP * (mels - SLANEY_BREAK_MEL))
+    return np.where(mels >= SLANEY_BREAK_MEL, above, mels * SLANEY_HZ_PER_MEL)

@@ -40,7 +40,7 @@ class FramePlan:
 
     def inner_frames(self, samples: Samples, hop: int) -> Samples:
         """Frames inside a window, from the start of the first one: [N] to [T, width], a view."""
-        if len(samples) == self.width:  # one frame, as in most ticks of a stream: a sliding view would cost half of its work
+        if len(samples) == self.width:  # the usual case in a stream, where a sliding view would double the work
             return samples[None]
         return np.lib.stride_tricks.sliding_window_view(samples, self.width)[::hop]
 

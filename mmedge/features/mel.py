@@ -30,7 +30,8 @@ class MelSettings:
         hop_length: Samples from one frame to the next.
         n_fft: Length of the Fourier transform, even; frames are zero-padded to it.
         fft_padding: Where these zeros go: "end", or "both" ends of the frame, which then spans n_fft samples.
-        window: "hann" (periodic), "hann_symmetric", "hamming" (symmetric), "povey" (symmetric hann ** 0.85), "rectangular".
+        window: "hann" (periodic), "hann_symmetric", "hamming" (symmetric), "povey" (hann_symmetric ** 0.85) or
+            "rectangular".
         center: Frame t is centred on sample t * hop_length; the window's ends are padded.
         pad_mode: "reflect" or "constant" (zeros), for center.
         last_frame: "whole" frames only, "padded" with zeros when samples are left over, or "dropped" even though whole.
@@ -157,7 +158,9 @@ class MelSettings:
 
     def frames_in(self, samples: int) -> int:
         """How many frames the front end makes of so many samples."""
+        if samples <= 0:
+            return 0
         left_over = samples + 2 * self.padding - self.span
         if self.last_frame == "padded":
-            return 0 if samples <= 0 else 1 + max(0, -(-left_over // self.hop_length))
+            return 1 + max(0, -(-left_over // self.hop_length))
         return max(0, 1 + left_over // self.hop_length - (self.last_frame == "dropped"))

@@ -23,8 +23,8 @@ MAX_VALUES = 1 << 28  # in one tensor: what a damaged manifest can ask for, 1 Gi
 class CameraSettings:
     """How pictures become a tensor.
 
-    A picture is converted to ``color``, brought to ``width_px`` x ``height_px``, mapped from 0..255 to 0..``scale``, and
-    then ``(x - mean) / std`` per channel.
+    A picture is converted to ``color``, brought to ``width_px`` x ``height_px``, mapped from 0..255 to 0..``scale``,
+    and then ``(x - mean) / std`` per channel.
 
     Attributes:
         width_px: Width of the tensor.
@@ -74,7 +74,7 @@ class CameraSettings:
         positive("scale", self.scale)
         if not 0 <= self.rate_hz < inf:
             raise SpecError(f"rate_hz = {self.rate_hz} is negative or not finite")
-        if not 0 <= self.pad_value <= 255:  # noqa: PLR2004
+        if not 0 <= self.pad_value <= 255:
             raise SpecError(f"pad_value = {self.pad_value} is not a grey level in 0..255")
         _check_normalisation(self.mean, self.std, self.channels, "channel")
         _check_size(self.shape)

@@ -39,7 +39,7 @@ class FrameFeatures:
         self._lead = lead(settings)
         self._window = window_function(settings)
         self._bank = filter_bank(settings)
-        self._cosines = cosines(settings) if settings.coefficients else None
+        self._cosines = cosines(settings)
 
     def rows(self, frames: Array, inside: Array | None = None) -> Array:
         """What each frame gives by itself.
@@ -84,7 +84,7 @@ class FrameFeatures:
             return rows
         top = np.float32(self._settings.top_db / DB_PER_UNIT[self._settings.log])
         np.maximum(rows, rows.max() - top, out=rows)
-        return rows if self._cosines is None else self._cepstra(rows)
+        return self._cepstra(rows.astype(np.float64)) if self._settings.coefficients else rows
 
     def _emphasize(self, samples: Floats) -> Floats:
         weight = self._settings.preemphasis
@@ -112,20 +112,17 @@ class FrameFeatures:
         return energies
 
     def _row_values(self, logs: Floats, energy: Floats | None) -> Array:
-        if self.per_window or self._cosines is None:
+        if self.per_window or not self._settings.coefficients:
             return logs.astype(np.float32)
         cepstra = self._cepstra(logs)
         if energy is not None:
             cepstra[:, -1 if self._settings.dct == "htk" else 0] = energy
         return cepstra
 
-    def _cepstra(self, logs: npt.NDArray[np.floating]) -> Array:
-        # Not a matrix product: its last bits depend on how many frames there are.
-        cepstra = np.empty((len(logs), self._settings.coefficients), np.float32)
-        for start in range(0, len(logs), BLOCK):
-            block = slice(start, start + BLOCK)
-            cepstra[block] = np.add.reduce(logs[block, None, :] * self._cosines, axis=-1)
-        return cepstra
+    def _cepstra(self, logs: Floats) -> Array:
+        # einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
+        cepstra: Floats = np.einsum("tm,cm->tc", logs, self._cosines)
+        return cepstra.astype(np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -135,4 +132,5 @@ def frame_features(settings: MelSettings) -> FrameFeatures:
 
 
 def _log_total(powers: Floats, floor: float) -> Floats:
-    return np.log(np.maximum(np.add.reduce(powers, axis=-1), floor))
+    total: Floats = np.add.reduce(powers, axis=-1)
+    return np.log(np.maximum(total, floor))

@@ -144,6 +144,8 @@ class MediaAudio(Recording[AudioChunk]):
             late_ns = 0 if expected_ns is None else t_ns - expected_ns
             if start_ns is None:
                 samples = samples[max(0, -t_ns) * source_hz // NS :]  # before 0 there is only what the encoder needed
+                if not len(samples):
+                    continue
                 start_ns = max(0, t_ns)
             elif late_ns > _JITTER_NS:
                 run, start_ns, count = run + 1, t_ns, 0

@@ -43,9 +43,8 @@ class Flasher:
 
     def power(self, t_s: float) -> float:
         """How much of an exposure that ends at ``t_s`` the lamp is on, 0..1."""
-        steps = t_s - EXPOSURE_S * np.array([0.0, 0.25, 0.5, 0.75])
-        cycle = (steps * self.rate_hz + self.phase) % 1.0
-        return float(np.mean([any(start <= c < end for start, end in self.pulses) for c in cycle]))
+        cycles = [((t_s - EXPOSURE_S * step / 4) * self.rate_hz + self.phase) % 1.0 for step in range(4)]
+        return sum(start <= cycle < end for cycle in cycles for start, end in self.pulses) / 4
 
 
 def draw_beacons(random: np.random.Generator) -> tuple[Flasher, Flasher]:

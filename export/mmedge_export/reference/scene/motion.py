@@ -1,5 +1,6 @@
 """Where things are, and when their sound arrives."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +35,10 @@ class Track:
 
     def now(self, t_s: float) -> tuple[float, float]:
         """Right of and ahead of the camera, in metres, at one time."""
-        x, z = self.at(np.array([t_s]))
-        return float(x[0]), float(z[0])
+        knot = min(max(bisect_right(self.t_s, t_s) - 1, 0), len(self.t_s) - 2)
+        share = (t_s - self.t_s[knot]) / (self.t_s[knot + 1] - self.t_s[knot])
+        x, z = (v[knot] + share * (v[knot + 1] - v[knot]) for v in (self.x_m, self.z_m))
+        return x, z
 
     def distance_m(self, t_s: Floats) -> Floats:
         """Distance from the camera at each time."""

@@ -1,6 +1,7 @@
 """The camera: where a point of the road falls in the picture, and how shapes and lamps are drawn there."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -21,6 +22,8 @@ CAMERA_HEIGHT_M = 1.35
 CENTER_U, HORIZON_V = WIDTH_PX / 2 + MARGIN_PX, 104.0 + MARGIN_PX
 NEAREST_M = 1.2
 SUBPIXEL_BITS = 4
+SUBPIXELS = 1 << SUBPIXEL_BITS
+RIGHTMOST = WIDTH_PX + 2 * MARGIN_PX
 SMALLEST_LAMP_PX = 0.9
 LARGEST_LAMP_PX = 60.0
 
@@ -64,6 +67,7 @@ class Canvas:
         fog: RGB 0..255 of the haze.
         visibility_m: Distance over which the haze takes 63 % of the contrast.
         wet: How strongly lamps are mirrored by the road, 0..1.
+        glare: How strongly lamps glow, 0..1.
     """
 
     pixels: Pixels
@@ -71,18 +75,21 @@ class Canvas:
     fog: Color
     visibility_m: float
     wet: float = 0.0
-    glare: float = field(default=1.0)
+    glare: float = 1.0
 
     def shade(self, color: Color, z_m: float) -> Color:
         """The colour of a surface at a distance, in this light and haze."""
-        clear = float(np.exp(-z_m / self.visibility_m))
-        red, green, blue = (c * self.daylight * clear + f * (1 - clear) for c, f in zip(color, self.fog, strict=True))
-        return red, green, blue
+        clear = math.exp(-z_m / self.visibility_m)
+        light, haze = self.daylight * clear, 1 - clear
+        (red, green, blue), fog = color, self.fog
+        return red * light + fog[0] * haze, green * light + fog[1] * haze, blue * light + fog[2] * haze
 
     def polygon(self, points: list[tuple[float, float]], color: Color) -> None:
-        """Fill a convex polygon of (column, row) corners."""
-        corners = (np.clip(np.array(points), -4000, 4000) * (1 << SUBPIXEL_BITS)).astype(np.int32)
-        cv2.fillConvexPoly(self.pixels, corners, color, cv2.LINE_AA, SUBPIXEL_BITS)
+        """Fill a quadrangle of (column, row) corners, of which the first and the third are opposite."""
+        if (points[0][0] < 0 and points[2][0] < 0) or (points[0][0] > RIGHTMOST and points[2][0] > RIGHTMOST):
+            return
+        corners = [(int(SUBPIXELS * u), int(SUBPIXELS * v)) for u, v in points]
+        cv2.fillConvexPoly(self.pixels, np.array(corners, np.int32), color, cv2.LINE_AA, SUBPIXEL_BITS)
 
     def board(self, left_m: float, right_m: float, low_m: float, high_m: float, z_m: float, color: Color) -> None:
         """Fill an upright rectangle that faces the camera."""
@@ -103,10 +110,12 @@ class Canvas:
 
     def shine(self, lamp: Lamp) -> None:
         """Add the light of a lamp, its glow, and its mirror image on a wet road."""
-        power = lamp.power * float(np.exp(-0.6 * lamp.z_m / self.visibility_m))
         u, v = project(lamp.x_m, lamp.up_m, lamp.z_m)
-        radius = float(np.clip(FOCAL_PX * lamp.radius_m / lamp.z_m, SMALLEST_LAMP_PX, LARGEST_LAMP_PX))
-        core: Color = tuple(0.35 + 0.65 * c for c in lamp.color)  # type: ignore[assignment]
+        if lamp.power <= 0 or not -50 < u < RIGHTMOST + 50:
+            return
+        power = lamp.power * math.exp(-0.6 * lamp.z_m / self.visibility_m)
+        radius = min(max(FOCAL_PX * lamp.radius_m / lamp.z_m, SMALLEST_LAMP_PX), LARGEST_LAMP_PX)
+        core = (0.35 + 0.65 * lamp.color[0], 0.35 + 0.65 * lamp.color[1], 0.35 + 0.65 * lamp.color[2])
         self._glow(u, v, radius * lamp.halo, lamp.color, 0.55 * power * self.glare)
         self._glow(u, v, radius, core, power)
         if self.wet > 0:
@@ -119,10 +128,11 @@ class Canvas:
         left, top = int(u) - reach, int(v) - reach
         height, width = self.pixels.shape[:2]
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + 2 * reach + 1, width), min(top + 2 * reach + 1, height)
-        if x0 >= x1 or y0 >= y1 or power <= 0:
+        if x0 >= x1 or y0 >= y1:
             return
         part = spot[y0 - top : y1 - top, x0 - left : x1 - left, None]
-        light = (part * np.array([255 * power * c for c in color], np.float32)).clip(0, 255).astype(np.uint8)
+        peak = 255 * min(power, 1.0)
+        light = (part * np.array([peak * color[0], peak * color[1], peak * color[2]], np.float32)).astype(np.uint8)
         region = self.pixels[y0:y1, x0:x1]
         cv2.add(region, light, region)
 

@@ -1,5 +1,7 @@
 """The picture of a world at a moment."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -10,7 +12,7 @@ from mmedge_export.reference.scene.world import World
 
 __all__ = ["render"]
 
-FARTHEST_M = 190.0
+FARTHEST_M = 160.0
 DASH_M, PERIOD_M, LINE_M = 3.0, 9.0, -1.75
 
 
@@ -42,14 +44,10 @@ def _draw_markings(canvas: Canvas, travelled_m: float) -> None:
 
 
 def _draw_things(canvas: Canvas, world: World, t_s: float) -> None:
-    travelled = world.ego_mps * t_s
-    order = []
-    for thing in world.roadside:
-        z = thing.along_m - travelled
-        if -25 < z < FARTHEST_M:  # noqa: PLR2004
-            order.append((z, lambda thing=thing, z=z: thing.draw(canvas, z, t_s)))
-    for vehicle in world.vehicles:
-        z = vehicle.track.now(t_s)[1]
-        order.append((z, lambda vehicle=vehicle: draw_vehicle(canvas, vehicle, t_s)))
-    for _, draw in sorted(order, key=lambda pair: -pair[0]):
+    """Back to front: the houses, which wall the street in, then whatever stands or drives between them."""
+    places = [(thing.along_m - world.ego_mps * t_s, thing) for thing in world.roadside]
+    near = [(z, thing) for z, thing in places if -30 < z < FARTHEST_M]  # noqa: PLR2004
+    order = [(thing.lines_street, z, partial(thing.draw, canvas, z, t_s)) for z, thing in near]
+    order += [(False, v.track.now(t_s)[1], partial(draw_vehicle, canvas, v, t_s)) for v in world.vehicles]
+    for _, _, draw in sorted(order, key=lambda item: item[:2], reverse=True):
         draw()

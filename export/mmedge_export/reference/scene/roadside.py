@@ -6,9 +6,20 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from mmedge_export.reference.scene.beacons import WARNING_HZ, Flasher
-from mmedge_export.reference.scene.optics import Canvas, Color, Lamp, project
+from mmedge_export.reference.scene.motion import Floats
+from mmedge_export.reference.scene.optics import (
+    CAMERA_HEIGHT_M,
+    CENTER_U,
+    FOCAL_PX,
+    HORIZON_V,
+    Canvas,
+    Color,
+    Lamp,
+    project,
+)
 
 __all__ = ["Roadside", "draw_roadside"]
 
@@ -19,7 +30,10 @@ SIGN_COLORS: tuple[Color, ...] = (
 SIGNAL_COLORS: tuple[Color, ...] = ((1.0, 0.1, 0.05), (1.0, 0.6, 0.05), (0.1, 1.0, 0.45))
 LEFT_M, RIGHT_M = -9.5, 6.5
 """Where the houses begin; the camera drives on the right of two lanes."""
-WINDOW_NEAR_M = 60.0
+WINDOW_NEAREST_M, WINDOW_FARTHEST_M, WINDOW_BITS = 2.3, 55.0, 2
+FRONT_FARTHEST_M = 70.0
+
+Corners = npt.NDArray[np.int32]
 
 
 class Roadside(Protocol):
@@ -28,6 +42,10 @@ class Roadside(Protocol):
     @property
     def along_m(self) -> float:
         """Metres along the road, of its nearest part."""
+
+    @property
+    def lines_street(self) -> bool:
+        """Whether everything on the street stands in front of it."""
 
     def draw(self, canvas: Canvas, z_m: float, t_s: float) -> None:
         """Draw it when its nearest part is ``z_m`` ahead of the camera."""
@@ -45,42 +63,36 @@ class House:
     windows: tuple[bool, ...]
     sign: Color | None
     sign_flasher: Flasher | None
+    lines_street: bool = True
 
     def draw(self, canvas: Canvas, z_m: float, t_s: float) -> None:
         """Draw its two visible walls."""
         x, outward = (LEFT_M, -12.0) if self.left else (RIGHT_M, 12.0)
         near, far = max(z_m, 1.5), z_m + self.length_m
-        if z_m > 1.5:  # noqa: PLR2004
+        if 1.5 < z_m < FRONT_FARTHEST_M:  # noqa: PLR2004
             dark: Color = (0.8 * self.paint[0], 0.8 * self.paint[1], 0.8 * self.paint[2])
             canvas.board(min(x, x + outward), max(x, x + outward), 0, self.height_m, z_m, dark)
         canvas.wall(x, 0, self.height_m, near, far, self.paint)
-        if near < WINDOW_NEAR_M:
+        if near < WINDOW_FARTHEST_M:
             self._draw_windows(canvas, x, z_m)
         if self.sign is not None:
             self._draw_sign(canvas, x, z_m, t_s)
 
     def _draw_windows(self, canvas: Canvas, x: float, z_m: float) -> None:
-        floors, columns = int(self.height_m // 3), int(self.length_m // 3)
-        for lit, color in ((False, canvas.shade((70.0, 80.0, 92.0), z_m)), (True, self._lit(canvas, z_m))):
-            quads = [
-                self._window(x, z_m + 3 * column + 0.8, 3 * floor + 1.1)
-                for floor in range(floors)
-                for column in range(columns)
-                if self.windows[(floor * 7 + column) % len(self.windows)] == lit and z_m + 3 * column > 1.5  # noqa: PLR2004
-            ]
-            if quads:
-                cv2.fillPoly(canvas.pixels, quads, color, cv2.LINE_8, 2)
+        along, up = np.arange(int(self.length_m // 3))[None, :], np.arange(int(self.height_m // 3))[:, None]
+        lit = np.array(self.windows)[(up * 7 + along) % len(self.windows)]
+        near, low = z_m + 3 * along + 0.8 + 0 * up, 3 * up + 1.1 + 0 * along
+        for which, color in ((~lit, canvas.shade((70.0, 80.0, 92.0), max(z_m, 0))), (lit, self._lit(canvas, max(z_m, 0)))):
+            chosen = which & (near > WINDOW_NEAREST_M)
+            if chosen.any():
+                cv2.fillPoly(canvas.pixels, _windows(x, near[chosen], low[chosen]), color, cv2.LINE_8, WINDOW_BITS)
 
     def _lit(self, canvas: Canvas, z_m: float) -> Color:
-        clear = float(np.exp(-z_m / canvas.visibility_m))
+        """A lit window shines by itself at night and is one more window by day."""
         glow = (235.0, 200.0, 130.0) if canvas.daylight < 0.5 else (95.0, 105.0, 118.0)  # noqa: PLR2004
+        clear = float(np.exp(-z_m / canvas.visibility_m))
         red, green, blue = (g * clear + f * (1 - clear) for g, f in zip(glow, canvas.fog, strict=True))
         return red, green, blue
-
-    @staticmethod
-    def _window(x: float, z: float, low: float) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-        corners = ((low, z), (low + 1.3, z), (low + 1.3, z + 1.3), (low, z + 1.3))
-        return (np.array([project(x, up, far) for up, far in corners]) * 4).astype(np.int32)
 
     def _draw_sign(self, canvas: Canvas, x: float, z_m: float, t_s: float) -> None:
         power = 1.0 if self.sign_flasher is None else self.sign_flasher.power(t_s)
@@ -105,6 +117,7 @@ class Tree:
     x_m: float
     height_m: float
     paint: Color
+    lines_street: bool = False
 
     def draw(self, canvas: Canvas, z_m: float, t_s: float) -> None:  # noqa: ARG002
         """Draw trunk and crown."""
@@ -132,6 +145,7 @@ class Post:
     power: float
     flasher: Flasher | None = None
     barrier: bool = False
+    lines_street: bool = False
 
     def draw(self, canvas: Canvas, z_m: float, t_s: float) -> None:
         """Draw post, arm or barrier, and lamp."""
@@ -166,7 +180,7 @@ def draw_roadside(random: np.random.Generator, *, length_m: float, dark: bool) -
         things += _row(length_m, random.uniform(-20, 0), lambda at, left=left: _house(random, at, left=left))
     gap = random.uniform(9, 25)
     things += [
-        Tree(along_m=at, x_m=float(random.choice([-8.6, 5.4])), height_m=random.uniform(3.5, 7), paint=_green(random))
+        Tree(along_m=at, x_m=float(random.choice([-9.0, 5.9])), height_m=random.uniform(5, 8), paint=_green(random))
         for at in np.arange(random.uniform(0, gap), length_m, gap)
         if random.uniform() < 0.7  # noqa: PLR2004
     ]
@@ -197,13 +211,21 @@ def _house(random: np.random.Generator, at: float, *, left: bool) -> House:
     return House(
         along_m=at,
         left=left,
-        length_m=random.uniform(9, 22),
+        length_m=random.uniform(12, 26),
         height_m=random.uniform(5, 17),
         paint=paint,
         windows=tuple(bool(b) for b in random.uniform(size=31) < random.uniform(0.1, 0.6)),
         sign=sign,
         sign_flasher=slow if random.uniform() < 0.25 else None,  # noqa: PLR2004
     )
+
+
+def _windows(x: float, near: Floats, low: Floats) -> list[Corners]:
+    """Windows of 1.3 m in a wall along the road, as polygons for OpenCV."""
+    ahead = np.stack([near, near, near + 1.3, near + 1.3], 1)
+    up = np.stack([low, low + 1.3, low + 1.3, low], 1)
+    columns, rows = CENTER_U + FOCAL_PX * x / ahead, HORIZON_V + FOCAL_PX * (CAMERA_HEIGHT_M - up) / ahead
+    return list((np.stack([columns, rows], 2) * (1 << WINDOW_BITS)).astype(np.int32))
 
 
 def _green(random: np.random.Generator) -> Color:

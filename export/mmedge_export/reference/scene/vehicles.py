@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mmedge_export.reference.scene.beacons import Flasher
 from mmedge_export.reference.scene.motion import Track
 from mmedge_export.reference.scene.optics import Canvas, Color, Lamp
@@ -136,6 +134,9 @@ def _end(canvas: Canvas, vehicle: Vehicle, x: float, z: float) -> None:
     elif vehicle.towards or vehicle.kind != "truck":
         canvas.board(x - 0.86 * half, x + 0.86 * half, 0.52 * high, 0.85 * high, z, GLASS)
     canvas.board(x - half, x + half, 0.3, 0.5, z, (40.0, 40.0, 42.0))
+    for side in (-1, 1):
+        glass = (190.0, 195.0, 200.0) if vehicle.towards else (120.0, 20.0, 18.0)
+        canvas.board(x + side * 0.82 * half - 0.15, x + side * 0.82 * half + 0.15, 0.62, 0.8, z, glass)
     canvas.board(x - 0.26, x + 0.26, 0.5, 0.62, z, (215.0, 215.0, 205.0))
     if body.stripe:
         canvas.board(x - half, x + half, 0.85, 1.05, z, body.stripe)
@@ -165,10 +166,10 @@ def _beacon_lamps(vehicle: Vehicle, x: float, z: float, t_s: float) -> list[Lamp
     if vehicle.beacons is None or not vehicle.is_lit(t_s):
         return []
     body, found = vehicle.body, []
+    power = vehicle.beacon_power
     for side, flasher in zip((-1, 1), vehicle.beacons, strict=True):
-        power = vehicle.beacon_power
-        found.append(_flash(flasher, t_s, x + side * 0.33 * body.width_m, body.height_m + 0.1, z, power, 0.16, 4.5))
-        found.append(_flash(flasher, t_s, x + side * 0.22 * body.width_m, 0.85, z, 0.7 * power, 0.06, 3.0))
+        found.append(_flash(flasher, t_s, x + side * 0.33 * body.width_m, body.height_m + 0.1, z, power, 0.2, 4.5))
+        found.append(_flash(flasher, t_s, x + side * 0.22 * body.width_m, 0.85, z, 0.7 * power, 0.07, 3.0))
     return found
 
 
@@ -183,4 +184,4 @@ def lamp_spots(vehicle: Vehicle, t_s: float) -> list[tuple[float, float, float]]
     """Where the roof beacons are, lit or not: right, up and ahead of the camera in metres."""
     x, z = vehicle.track.now(t_s)
     up = vehicle.body.height_m + 0.1
-    return [(x + side * 0.33 * vehicle.body.width_m, up, z) for side in np.array([-1.0, 1.0])]
+    return [(x + side * 0.33 * vehicle.body.width_m, up, z) for side in (-1, 1)]

@@ -105,7 +105,7 @@ def empty_road(look: Look, random: np.random.Generator) -> Pixels:
     canvas.pixels[:] = picture.clip(0, 255)
     _asphalt(canvas, wet=look.rain > 0)
     if look.dark:
-        _headlamps(canvas)
+        cv2.add(canvas.pixels, _headlamps(), canvas.pixels)
     return canvas.pixels
 
 
@@ -122,7 +122,7 @@ def exposed(picture: Pixels, look: Look, t_s: float, random: np.random.Generator
     right = MARGIN_PX + round(0.5 * look.shake_px * np.sin(2 * np.pi * 1.1 * t_s + 1))
     if look.rain > 0:
         rain = _rain()[random.integers(RAIN_LAYERS)]
-        cv2.addWeighted(picture, 1.0, rain, look.rain * (0.25 + 0.5 * look.daylight), 0, picture)
+        cv2.addWeighted(picture, 1.0, rain, look.rain * (0.3 + 0.25 * look.daylight), 0, picture)
     cut = picture[down : down + HEIGHT_PX, right : right + WIDTH_PX]
     if look.blur_px > 0.3:  # noqa: PLR2004
         cut = cv2.GaussianBlur(cut, (0, 0), look.blur_px)
@@ -145,11 +145,11 @@ def _asphalt(canvas: Canvas, *, wet: bool) -> None:
             canvas.floor(left, right, near, far, (150.0, 150.0, 146.0))
 
 
-def _headlamps(canvas: Canvas) -> None:
+@lru_cache(maxsize=1)
+def _headlamps() -> Pixels:
     across, down = np.meshgrid(np.arange(SHAPE[1]) - SHAPE[1] / 2, np.arange(SHAPE[0]) - HORIZON_V)
     pool = 75 * np.exp(-((across / (30 + 1.1 * np.maximum(down, 0))) ** 2) - ((down - 48) / 42) ** 2) * (down > 0)
-    light = (pool[:, :, None] * np.array([1.0, 0.97, 0.85])).astype(np.uint8)
-    cv2.add(canvas.pixels, light, canvas.pixels)
+    return (pool[:, :, None] * np.array([1.0, 0.97, 0.85])).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,9 @@ FRAMES, FRAME_RATE_HZ = 8, 15
 WINDOW_S = 1.0
 DISTANCE_M = (8.0, 120.0)
 SNR_DB = (-5.0, 20.0)
+LANES_M = (-3.5, -3.5, -1.8, 3.0, -6.5)
+NARROWEST_VIEW = 2.25
+"""Ahead over to the side: less than this is outside of the picture."""
 ALWAYS: Range = (-1e6, 1e6)
 
 
@@ -81,7 +84,7 @@ def emergency_vehicle(
     random: np.random.Generator, distance_m: float, ego_mps: float, *, lit_s: tuple[Range, ...], at_s: float = WINDOW_S
 ) -> Vehicle:
     """One that comes towards the camera, or stands beside the road, ``distance_m`` away at ``at_s``."""
-    x = float(random.choice([-3.5, -3.5, -1.8, 3.0, -6.5]))
+    x = float(random.choice([lane for lane in LANES_M if NARROWEST_VIEW * abs(lane) < distance_m]))
     driving = x in {-3.5, -1.8} and random.uniform() < 0.8  # noqa: PLR2004
     speed = -ego_mps - (random.uniform(5, 22) if driving else 0.0)
     z = float(np.sqrt(max(distance_m**2 - x**2, 16.0)))

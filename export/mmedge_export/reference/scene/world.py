@@ -84,7 +84,7 @@ def draw_world(  # noqa: PLR0913
         look=look,
         background=empty_road(look, random),
         ego_mps=ego_mps,
-        roadside=draw_roadside(random, length_m=190 + ego_mps * span_s[1], dark=look.dark),
+        roadside=draw_roadside(random, length_m=160 + ego_mps * span_s[1], dark=look.dark),
         vehicles=emergency + _clear_of(traffic, emergency, span_s),
         sirens=sirens,
         distractors=distractors,

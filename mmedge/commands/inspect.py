@@ -1,0 +1,93 @@
+"""``mmedge inspect``."""
+
+from pathlib import Path
+
+import click
+
+from mmedge.bundle import open_bundle
+from mmedge.console import as_json, table
+from mmedge.cost import Saving, StageCost, measure_stages, parse_rates, predict_saving
+from mmedge.feeds import front_end
+from mmedge.manifest import Manifest
+from mmedge.model import load
+
+__all__ = ["inspect_command"]
+
+
+@click.command("inspect", short_help="Ports, stages, what they cost here, and what the split saves.")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--rates", help="New data per second by port, e.g. image=10,audio=50; decisions come at the fastest.")
+@click.option("--json", "json_output", is_flag=True, help="Print the report as JSON.")
+def inspect_command(bundle: Path, rates: str | None, *, json_output: bool) -> None:
+    """Show what is in BUNDLE; its stages are timed on this machine, on its recorded inputs."""
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    rates_hz = parse_rates(rates, manifest)
+    golden = opened.read_golden()
+    windows = {name: front_end(port).window(golden[f"sensor/{name}"][0]) for name, port in manifest.ports.items()}
+    with load(bundle) as model:
+        costs = measure_stages(manifest, model.new_graph(), windows)
+    saving = predict_saving(manifest, costs, rates_hz)
+    if json_output:
+        report = {"manifest": manifest, "costs": costs, "saving": saving}
+        click.echo(as_json(report))
+        return
+    for part in (_ports(manifest), _stages(manifest, costs), _saving(manifest, saving)):
+        click.echo(part + "\n")
+
+
+def _ports(manifest: Manifest) -> str:
+    rows = []
+    for name, port in manifest.ports.items():
+        spec = manifest.tensors[name]
+        raw = "pictures" if port.camera else "sound"
+        if port.camera is not None:
+            raw = f"{port.camera.frames} x {port.camera.width_px}x{port.camera.height_px} {port.camera.color}"
+        if port.audio is not None:
+            length = port.audio.window_samples / port.audio.rate_hz
+            convention = f", {port.audio.mel.convention}" if port.audio.mel else ""
+            raw = f"{length:g} s at {port.audio.rate_hz} Hz, {port.audio.features}{convention}"
+        rows.append([name, port.modality, raw, "x".join(map(str, spec.shape[1:]))])
+    outputs = [
+        [
+            name,
+            output.task,
+            ", ".join(output.labels) or output.unit,
+            "x".join(map(str, manifest.tensors[name].shape[1:])),
+        ]
+        for name, output in manifest.outputs.items()
+    ]
+    return (
+        f"{manifest.name}\n\n" + table(["port", "kind", "from", "tensor"], rows) + "\n\n"
+        + table(["output", "task", "labels or unit", "tensor"], outputs)
+    )  # fmt: skip
+
+
+def _stages(manifest: Manifest, costs: list[StageCost]) -> str:
+    rows = []
+    for stage, cost in zip(manifest.stages, costs, strict=True):
+        each = f"{cost.runs_unsplit} per window, once per item" if stage.per_item else "1"
+        rows.append(
+            [
+                stage.name,
+                "+".join(stage.ports),
+                f"{cost.ms:.3f}",
+                f"{cost.macs / 1e6:.1f}",
+                f"{cost.bytes_out / 1024:.1f}",
+                each,
+            ]
+        )
+    text = table(["stage", "depends on", "ms here", "M MACs", "KiB out", "runs in the whole model"], rows)
+    reasons = [f"kept whole: {manifest.kept_whole}"] if manifest.kept_whole else []
+    return "\n".join([text, *reasons, *manifest.notes])
+
+
+def _saving(manifest: Manifest, saving: Saving) -> str:
+    rates = ", ".join(f"{port} {rate:g}/s" for port, rate in saving.rates_hz.items())
+    return (
+        f"at {rates} and {saving.decisions_hz:g} decisions/s\n"
+        f"  whole model at every decision  {saving.unsplit_ms:7.1f} ms of work per second\n"
+        f"  each stage at its own rate     {saving.staged_ms:7.1f} ms of work per second, "
+        f"{saving.ratio:.0%} of it ({1 / saving.ratio:.1f} times less)\n"
+        f"variants: {', '.join(manifest.variants)}"
+    )

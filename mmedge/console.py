@@ -1,0 +1,67 @@
+"""What the commands share: one-line errors, plain progress, tables and JSON."""
+
+import json
+import sys
+from collections.abc import Sequence
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import click
+
+from mmedge.records import to_plain
+
+__all__ = ["Steps", "as_json", "table"]
+
+
+class Steps:
+    """Progress of a few long steps on stderr: one line each, with the time that it took."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet or False
+        self._tty = sys.stderr.isatty()
+        self._step = ""
+        self._begin = 0.0
+
+    def __call__(self, step: str) -> None:
+        """Say that a step begins; the one before has ended."""
+        self._end("")
+        self._step, self._begin = step, perf_counter()
+        if self._tty and not self._quiet:
+            click.echo(f"  {step} ...", err=True, nl=False)
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end("failed" if error else "")
+
+    def _end(self, how: str) -> None:
+        if not self._step or self._quiet:
+            return
+        took = how or f"{perf_counter() - self._begin:.1f} s"
+        click.echo(f"{chr(13) if self._tty else ''}  {self._step:<44} {took}", err=True)
+        self._step = ""
+
+
+def as_json(value: object) -> str:
+    """A report as JSON; dataclasses become objects."""
+    return json.dumps(to_plain(value), indent=1, default=_plain)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell; the first is aligned left, the others right."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    lines = []
+    for row in (header, ["-" * width for width in widths], *rows):
+        cells = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
