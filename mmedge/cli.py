@@ -68,6 +68,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; say nothing at exit
         sys.exit(0)
+    except OSError as error:
+        sys.exit(_fail(f"{error.filename or 'a file'}: {error.strerror or error}"))
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -173,8 +173,6 @@ class Manifest:
     def __post_init__(self) -> None:
         _check_stages(self)
         for name, output in self.outputs.items():
-            if output.tensor not in self.tensors:
-                raise BundleError(f"output {name} is the tensor {output.tensor!r}, which no stage makes")
             values = prod(self.tensors[output.tensor].shape)
             if output.labels and len(output.labels) != values:
                 raise BundleError(f"output {name} has {len(output.labels)} labels for {values} values")
@@ -203,7 +201,7 @@ def read_manifest(text: str, where: str) -> Manifest:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where} is not JSON ({error}); export the bundle again") from error
     schema = document.get("schema") if isinstance(document, dict) else None
     if type(schema) is not int:
@@ -231,5 +229,6 @@ def _check_stages(manifest: Manifest) -> None:
     for name, port in manifest.ports.items():
         if name not in manifest.tensors or manifest.tensors[name].shape != (1, *port.shape):
             raise BundleError(f"port {name} gives [1, {', '.join(map(str, port.shape))}], its tensor is another")
-    if {output.tensor for output in manifest.outputs.values()} - known:
-        raise BundleError("an output is made by no stage")
+    for name, output in manifest.outputs.items():
+        if output.tensor not in known:
+            raise BundleError(f"output {name} is the tensor {output.tensor!r}, which no stage makes")

@@ -22,9 +22,9 @@ class Run:
         stream: Its stream, with counters and stage times.
     """
 
-    def __init__(self, model: Model, replay: Replay, tick: str | None) -> None:
+    def __init__(self, model: Model, stream: Stream, replay: Replay) -> None:
         self.model = model
-        self.stream: Stream = model.stream(tick)
+        self.stream = stream
         self._replay = replay
 
     @property
@@ -81,9 +81,10 @@ def open_run(
     if "camera" not in by_modality and camera is not None:
         raise InputError(f"the model has no camera port, but {camera} was given; leave it out")
     rate_hz = next((port.audio.rate_hz for port in ports.values() if port.audio), None)
+    stream = model.stream(tick)
     sources = open_file_sources(camera, audio, audio_rate_hz=rate_hz, chunk_ms=CHUNK_MS)
     replay = Replay({by_modality[kind]: source for kind, source in sources.items()}, allow_short=allow_short)
-    return Run(model, replay, tick)
+    return Run(model, stream, replay)
 
 
 def run(

@@ -138,7 +138,7 @@ class Stream:
     def _port(self, given: str | None, feeds: Mapping[str, object], modality: str) -> str:
         if given is None and len(feeds) == 1:
             return next(iter(feeds))
-        if given not in feeds:
+        if given is None or given not in feeds:
             what = "which of several ports it is for" if given is None else f"the port {given!r}"
             raise InputError(f"{modality} data needs {what}; the model has {', '.join(feeds) or 'no such port'}")
         return given

@@ -1,11 +1,60 @@
+"""What tests of all packages share."""
+
 import os
+import shutil
 from pathlib import Path
+from time import sleep
 
 import pytest
 
 
-@pytest.fixture
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bundle", help="A bundle of the reference model, where it cannot be exported because torch is missing.")
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
-    if "MMEDGE_DATA" not in os.environ:
-        pytest.skip("set MMEDGE_DATA to the folder with the recordings")
-    return Path(os.environ["MMEDGE_DATA"])
+    """Recordings and reference values of others, which are not part of this repository."""
+    folder = os.environ.get("MMEDGE_DATA")
+    if not folder:
+        pytest.skip("MMEDGE_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def reference_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference model's bundle; read only. Beside it, as whole.onnx, the unsplit graph where torch is installed."""
+    given = request.config.getoption("--bundle")
+    if given:
+        return Path(given)
+    pytest.importorskip("torch")
+    from mmedge_export.pipeline import ExportOptions, export
+    from mmedge_export.reference import CHECKPOINT
+
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    bundle, whole = shared / "reference.mmedge", shared / "whole.onnx"
+    lock, done = shared / "reference.lock", shared / "reference.done"
+    try:
+        lock.mkdir()
+    except FileExistsError:  # another worker makes it
+        _wait_for(done)
+    else:
+        export(CHECKPOINT, bundle, ExportOptions(keep_whole=whole))
+        done.touch()
+    return bundle
+
+
+def _wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists():
+            return
+        sleep(0.2)
+    pytest.fail(f"{path} was not made by the other worker")
+
+
+@pytest.fixture
+def bundle_copy(reference_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that a test may damage."""
+    return Path(shutil.copytree(reference_bundle, tmp_path / "copy.mmedge"))

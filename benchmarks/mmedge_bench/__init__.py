@@ -1,1 +1,1 @@
-"""mmedge."""
+"""Benchmarks: ratios against peers in one run, never a timed test."""

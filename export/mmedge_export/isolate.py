@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from mmedge.errors import ExportError, MmedgeError
 from mmedge.model import load
 from mmedge.types import Array
 
-__all__ = ["run_isolated"]
+__all__ = ["run_isolated", "write_arrays"]
 
 
 def run_isolated(what: Path, samples: Sequence[Mapping[str, Array]], *, timeout_s: float = 600) -> dict[str, Array]:
@@ -35,7 +36,7 @@ def run_isolated(what: Path, samples: Sequence[Mapping[str, Array]], *, timeout_
     """
     with tempfile.TemporaryDirectory(prefix="mmedge-") as folder:
         inputs, outputs = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
-        np.savez(inputs, **{name: np.concatenate([s[name] for s in samples]) for name in samples[0]})
+        write_arrays(inputs, {name: np.concatenate([s[name] for s in samples]) for name in samples[0]})
         command = [sys.executable, "-m", "mmedge_export.isolate", str(what), str(inputs), str(outputs)]
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -48,6 +49,12 @@ def run_isolated(what: Path, samples: Sequence[Mapping[str, Array]], *, timeout_
             raise ExportError(f"running {what.name} failed: {last}")
         with np.load(outputs, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """An .npz of these arrays."""
+    keywords: Any = arrays  # savez has a keyword of its own among them, which no array is named after
+    np.savez(path, **keywords)
 
 
 def _run_onnx(path: Path, inputs: Mapping[str, Array]) -> dict[str, list[Array]]:
@@ -80,7 +87,7 @@ def main() -> None:
         rows = _run_bundle(what, inputs) if what.is_dir() else _run_onnx(what, inputs)
     except MmedgeError as error:
         sys.exit(str(error))
-    np.savez(target, **{name: np.stack(values) for name, values in rows.items()})
+    write_arrays(target, {name: np.stack(values) for name, values in rows.items()})
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from mmedge.records import to_plain
 from mmedge.types import Array
 from mmedge_export.checkpoint import Checkpoint
 from mmedge_export.cut import CutGraph
+from mmedge_export.isolate import write_arrays
 from mmedge_export.samples import Sample, stack
 
 __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
@@ -88,7 +89,7 @@ def write_bundle(draft: Path, source: Checkpoint, cut: CutGraph, golden: Mapping
     for name, graph in cut.graphs.items():
         files[name] = f"onnx/fp32/{name}.onnx"
         onnx.save(graph, draft / files[name])
-    np.savez(draft / GOLDEN, **golden)
+    write_arrays(draft / GOLDEN, golden)
     manifest = Manifest(
         schema=SCHEMA,
         name=source.spec.name,

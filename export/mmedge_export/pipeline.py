@@ -1,7 +1,6 @@
 """The steps of an export, file to file; the bundle appears under its name when the last one has passed."""
 
 import copy
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,8 +96,9 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         write_report(draft, "parity", report)
         require_parity(report.comparisons)
         manifest = seal(draft, manifest)
-        if options.keep_whole:
-            shutil.copyfile(whole_path, options.keep_whole)
+        kept = whole_path.read_bytes() if options.keep_whole else b""
+    if options.keep_whole:
+        options.keep_whole.write_bytes(kept)
     return Exported(manifest=manifest, parity=report)
 
 

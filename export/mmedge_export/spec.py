@@ -142,7 +142,8 @@ def _samples(value: Any, rate_hz: int, path: str) -> int:
 
 
 def _table(document: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
-    return _need(document, key, dict, path)
+    table: dict[str, Any] = _need(document, key, dict, path)
+    return table
 
 
 def _need(table: Mapping[str, Any], key: str, kind: type, path: str) -> Any:

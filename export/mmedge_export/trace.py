@@ -1,6 +1,9 @@
 """From a torch module to one static ONNX graph, with what the exporter did read back instead of believed."""
 
-from collections.abc import Mapping, Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +62,17 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
     arguments = _tensors(inputs, torch.float32)
     _call(named, arguments)  # a mistake in the spec is told in forward()'s own words, not in the exporter's
     try:
-        program = torch.onnx.export(
-            named,
-            (),
-            kwargs=arguments,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        with _quiet():
+            program = torch.onnx.export(
+                named,
+                (),
+                kwargs=arguments,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"torch.onnx could not export the model: {_first_line(error)}") from error
     if program is None:
@@ -92,6 +96,20 @@ def reference_outputs(
     rows = [_call(named, _tensors(sample, dtype)) for sample in samples]
     named.to(torch.float32)
     return {name: np.stack([row[i][0].double().numpy() for row in rows]) for i, name in enumerate(outputs)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter talks of optional libraries and of its own deprecations, neither of which concerns the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _tensors(sample: Tensors, dtype: torch.dtype) -> dict[str, torch.Tensor]:

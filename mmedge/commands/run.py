@@ -3,7 +3,7 @@
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import click
 
@@ -56,7 +56,7 @@ def to_json_line(prediction: Prediction, manifest: Manifest) -> str:
     )
 
 
-def _write_lines(run: Run, lines: TextIO) -> None:
+def _write_lines(run: Run, lines: IO[str]) -> None:
     for prediction in run:
         lines.write(to_json_line(prediction, run.model.manifest) + "\n")
 

@@ -54,6 +54,8 @@ class AudioFrontEnd:
         mel = settings.mel
         self._step = 1 if mel is None else mel.hop_length
         self._keep = settings.window_samples + self._step
+        self._axes = [settings.layout.index(axis) for axis in "CNTM" if axis in settings.layout]
+        self._shape = settings.shape
         self._mean = np.array(settings.mean, np.float32)
         self._std = np.array(settings.std, np.float32)
         self._plain = not self._mean.any() and bool((self._std == 1).all())
@@ -106,11 +108,12 @@ class AudioFrontEnd:
         """
         if not self.ready:
             raise InputError(f"{self.seen} samples are less than a window of {self.settings.window_samples}")
-        window = self._buffer.between(self.window_end - self.settings.window_samples, self.window_end)
+        view, end = self._view(out), self.window_end
         if self._rows is None:
-            self._put(window, out)
+            view[...] = self._buffer.between(end - self.settings.window_samples, end)
         else:
-            self._put(self._rows.window(self._buffer, self.window_end), out)
+            self._rows.write(self._buffer, end, view)
+        self._normalise(view)
 
     def window(self, samples: Array) -> Array:
         """The tensor of one whole window.
@@ -127,21 +130,23 @@ class AudioFrontEnd:
         _check(samples)
         if len(samples) != self.settings.window_samples:
             raise InputError(f"a window has {self.settings.window_samples} samples, not {len(samples)}")
-        out = np.empty(self.settings.shape, np.float32)
-        self._put(samples if self.settings.mel is None else log_mel(samples, self.settings.mel), out)
+        out = np.empty(self._shape, np.float32)
+        view = self._view(out)
+        view[...] = samples if self.settings.mel is None else log_mel(samples, self.settings.mel)
+        self._normalise(view)
         return out
 
-    def _put(self, rows: Array, out: Array) -> None:
-        if out.shape != self.settings.shape or out.dtype != np.float32:
-            raise InputError(f"the tensor is {list(self.settings.shape)} float32, not {list(out.shape)} {out.dtype}")
-        layout = self.settings.layout
-        view = out.transpose([layout.index(axis) for axis in "CNTM" if axis in layout])
-        view = view[0] if "C" in layout else view
-        if self._plain:
-            view[...] = rows
-        else:
-            np.subtract(rows, self._mean, out=view)
-            np.divide(view, self._std, out=view)
+    def _view(self, out: Array) -> Array:
+        """The tensor as [N], or [T, values]."""
+        if out.shape != self._shape or out.dtype != np.float32:
+            raise InputError(f"the tensor is {list(self._shape)} float32, not {list(out.shape)} {out.dtype}")
+        view = out.transpose(self._axes)
+        return view[0] if "C" in self.settings.layout else view
+
+    def _normalise(self, view: Array) -> None:
+        if not self._plain:
+            view -= self._mean
+            view /= self._std
 
 
 def _check(samples: Array) -> None:

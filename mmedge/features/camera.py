@@ -67,7 +67,7 @@ class CameraFrontEnd:
             pixels = pixels[:, :, ::-1]
         for channel in range(settings.channels):
             plane = planes[channel] if "C" in self._frame_layout else planes
-            np.multiply(pixels[:, :, channel], self._gain[channel], out=plane)
+            np.multiply(pixels[:, :, channel], self._gain[channel], out=plane, dtype=np.float32)
             if self._offset[channel]:
                 plane += self._offset[channel]
 
@@ -83,7 +83,7 @@ class CameraFrontEnd:
         Raises:
             InputError: The pixels do not fit.
         """
-        pictures = pixels[None] if pixels.ndim == 3 else pixels
+        pictures = pixels if pixels.ndim == 4 else pixels[None]
         if len(pictures) != self.settings.frames:
             raise InputError(f"a window has {self.settings.frames} picture(s), not {len(pictures)}")
         out = np.empty(self.settings.shape, np.float32)

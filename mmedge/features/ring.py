@@ -27,7 +27,8 @@ class FrameRing:
         self._features = frame_features(settings)
         self._inner = self._plan.last - self._plan.first
         self._rows = np.zeros((self._inner, self._features.width), np.float32)
-        self._window = np.zeros((self._plan.frames, self._features.width), np.float32)
+        wider = self._features.width != settings.values  # log-mel values that become fewer cepstra
+        self._scratch = np.zeros((self._plan.frames, self._features.width), np.float32) if wider else None
         self._next = self._plan.first
 
     def update(self, buffer: SampleBuffer) -> None:
@@ -42,13 +43,10 @@ class FrameRing:
             self._rows[slot : slot + stop - start] = self._features.rows(frames)
             self._next = start = stop
 
-    def window(self, buffer: SampleBuffer, window_end: int) -> Array:
-        """The features of the newest window.
-
-        Returns:
-            [T, values] float32, a view that the next call overwrites.
-        """
-        plan, rows, start = self._plan, self._window, window_end - self._samples
+    def write(self, buffer: SampleBuffer, window_end: int, out: Array) -> None:
+        """Write the features of the newest window to [T, values] float32."""
+        plan, start = self._plan, window_end - self._samples
+        rows = out if self._scratch is None else self._scratch
         if self._inner:
             oldest = (start // self._hop + plan.first) % self._inner
             turn = plan.first + self._inner - oldest
@@ -57,4 +55,6 @@ class FrameRing:
         if len(plan.edges):
             edges = plan.edge_frames(buffer.between(start, window_end))
             rows[plan.edges] = self._features.rows(edges, plan.inside)
-        return self._features.finish(rows)
+        finished = self._features.finish(rows)
+        if finished is not out:
+            out[...] = finished

@@ -37,7 +37,12 @@ class FrameFeatures:
         self.width = settings.mels if self.per_window else settings.values
         self._settings = settings
         self._lead = lead(settings)
-        self._window = window_function(settings)
+        window = window_function(settings)
+        self._weights, self._lagged = window.copy(), settings.preemphasis * window
+        if not self._lead:  # each frame begins anew: its first sample is emphasised by itself
+            self._weights[0] -= self._lagged[0]
+            self._lagged = self._lagged[1:]
+        self._mean_weights = (1 - settings.preemphasis) / settings.span * window
         self._bank = filter_bank(settings)
         self._cosines = cosines(settings)
 
@@ -53,18 +58,12 @@ class FrameFeatures:
         """
         settings = self._settings
         samples = frames.astype(np.float64)
-        if settings.remove_dc:
-            samples -= np.add.reduce(samples, axis=-1, keepdims=True) / settings.frame_length
-        energy = None
-        if settings.energy == "frame":
-            energy = _log_total(np.square(samples[:, self._lead :] * settings.sample_scale), settings.floor)
-        samples = self._emphasize(samples)
-        samples *= self._window
+        energy = self._frame_energy(samples) if settings.energy == "frame" else None
+        windowed = self._windowed(samples)
         if inside is not None and settings.last_frame == "padded":
-            samples *= inside[:, self._lead :]
-        transform = np.fft.rfft(samples, settings.n_fft)
-        spectrum = np.square(transform.real)
-        spectrum += np.square(transform.imag)
+            windowed *= inside[:, self._lead :]
+        transform = np.fft.rfft(windowed, settings.n_fft)
+        spectrum = (transform * transform.conj()).real
         if settings.energy == "spectrum":
             energy = _log_total(spectrum, settings.floor)
         if settings.power == 1:
@@ -86,14 +85,22 @@ class FrameFeatures:
         np.maximum(rows, rows.max() - top, out=rows)
         return self._cepstra(rows.astype(np.float64)) if self._settings.coefficients else rows
 
-    def _emphasize(self, samples: Floats) -> Floats:
-        weight = self._settings.preemphasis
-        if self._lead:
-            return samples[:, 1:] - weight * samples[:, :-1]
-        if weight:
-            samples[:, 1:] -= weight * samples[:, :-1]
-            samples[:, 0] *= 1 - weight
-        return samples
+    def _windowed(self, samples: Floats) -> Floats:
+        """Mean removed, pre-emphasised and under the window: all linear, so three tables do it."""
+        lead = self._lead
+        windowed = samples[:, lead:] * self._weights
+        if self._settings.preemphasis:
+            windowed[:, 1 - lead :] -= samples[:, :-1] * self._lagged
+        if self._settings.remove_dc:
+            windowed -= np.add.reduce(samples, axis=-1, keepdims=True) * self._mean_weights
+        return windowed
+
+    def _frame_energy(self, samples: Floats) -> Floats:
+        settings = self._settings
+        samples = samples[:, self._lead :] * settings.sample_scale
+        if settings.remove_dc:
+            samples -= np.add.reduce(samples, axis=-1, keepdims=True) / settings.span
+        return _log_total(np.square(samples), settings.floor)
 
     def _logarithm(self, energies: Floats) -> Floats:
         settings = self._settings

@@ -92,6 +92,8 @@ class MediaAudio(Recording[AudioChunk]):
         track, pictures = container.streams.audio[0], container.streams.video
         self._av, self._missing_bytes = av, missing_bytes(path)
         self.duration_ns = None if container.duration is None else container.duration * NS // av.time_base
+        span = None if track.duration is None else (track.start_time or 0) + track.duration
+        self._track_end_ns = None if span is None else _to_ns(span, track.time_base)
         self.video_start_ns = _to_ns(pictures[0].start_time or 0, pictures[0].time_base) if pictures else None
         self._damaged = self._gaps = self._gap_ns = self._overlap_ns = 0
         frames = self._decode(container, track)
@@ -157,24 +159,28 @@ class MediaAudio(Recording[AudioChunk]):
             count += len(samples)
 
     def _to_end(self, blocks: Iterator[_Block], source_hz: int, length: int) -> Iterator[AudioChunk]:
+        end_ns = 0
         for _, run in groupby(blocks, key=lambda block: block.run):
             head = next(run)
             samples: Iterator[Samples] = (block.samples for block in chain([head], run))
             if source_hz != self.rate_hz:
                 samples = resample(samples, source_hz, self.rate_hz)
-            yield from to_chunks(samples, self.rate_hz, head.t_ns, length)
-        self._report_end()
+            for chunk in to_chunks(samples, self.rate_hz, head.t_ns, length):
+                end_ns = chunk.end_ns
+                yield chunk
+        self._report_end(end_ns)
 
-    def _report_end(self) -> None:
+    def _report_end(self, end_ns: int) -> None:
         if self._damaged:
             self.notes.append(f"{self.name}: {self._damaged} packets of sound are damaged and were left out")
         if self._gaps:
-            self.notes.append(f"{self.name}: {self._gaps} holes in the sound, {self._gap_ns / NS:.3f} s together")
+            self.notes.append(f"{self.name}: holes in the sound: {self._gaps}, {self._gap_ns / NS:.3f} s together")
         if self._overlap_ns:
             self.notes.append(f"{self.name}: {self._overlap_ns / NS:.3f} s of sound overlap and were left out")
-        if self._missing_bytes:
+        complete = self._track_end_ns is not None and end_ns >= self._track_end_ns - _JITTER_NS
+        if self._missing_bytes and not complete:
             raise ShortSourceError(
-                f"{self.name} is cut off: {self._missing_bytes} bytes are missing; "
+                f"{self.name} is cut off: {self._missing_bytes} bytes are missing and it ends at {end_ns / NS:.2f} s; "
                 "copy it again; pass --allow-short to stop there"
             )
 

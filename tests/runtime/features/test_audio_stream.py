@@ -40,7 +40,7 @@ def _audio(name, window=4000, **options):
 
 
 @pytest.mark.parametrize("name", FRONT_ENDS)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     chunks=st.lists(st.sampled_from([0, 1, 7, 160, 161, 480, 999, 4000, 9001]), min_size=12, max_size=24),
     window=st.sampled_from([4000, 3777, 1601]),

@@ -98,6 +98,15 @@ def test_librosa_mfcc_is_what_librosa_computes(sound):
     assert_allclose(log_mel(sound, mel_settings("librosa", 22050, coefficients=20)), theirs, rtol=0, atol=1e-3)
 
 
+def _cosine_transform(logs, coefficients):
+    """The orthonormal transform of type II, one coefficient after the other."""
+    mels = logs.shape[1]
+    angles = [[np.pi * c * (2 * m + 1) / (2 * mels) for m in range(mels)] for c in range(coefficients)]
+    cepstra = logs.astype(np.float64) @ np.cos(angles).T * np.sqrt(2 / mels)
+    cepstra[:, 0] /= np.sqrt(2)
+    return cepstra
+
+
 def _torch_mel(sound, filters, n_fft, hop, window):
     """Mel powers [M, T] as torchaudio and Whisper get them: torch.stft, then a matrix product."""
     torch = pytest.importorskip("torch")
@@ -107,6 +116,7 @@ def _torch_mel(sound, filters, n_fft, hop, window):
     return torch.from_numpy(filters) @ transform.abs().square()
 
 
+@pytest.mark.filterwarnings("ignore:Empty filters")  # 128 of them are more than 201 bins can fill
 @pytest.mark.parametrize(("n_fft", "window", "hop", "mels"), [(400, 400, 200, 128), (512, 400, 160, 64)])
 def test_torchaudio_log_mel_is_torch_stft_with_htk_filters(sound, n_fft, window, hop, mels):
     librosa = pytest.importorskip("librosa")
@@ -117,13 +127,13 @@ def test_torchaudio_log_mel_is_torch_stft_with_htk_filters(sound, n_fft, window,
     assert_allclose(log_mel(sound, ours), theirs, rtol=0, atol=2e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Empty filters")  # 128 of them are more than 201 bins can fill
 def test_torchaudio_mfcc_is_the_cosine_transform_of_clamped_decibels(sound):
     librosa = pytest.importorskip("librosa")
-    fft = pytest.importorskip("scipy.fft")
     filters = librosa.filters.mel(sr=16000, n_fft=400, n_mels=128, htk=True, norm=None)
     decibels = 10 * _torch_mel(sound, filters, 400, 200, 400).clamp(min=1e-10).log10()
     clamped = decibels.clamp(min=float(decibels.max()) - 80).T.numpy()
-    theirs = fft.dct(clamped.astype(np.float64), norm="ortho")[:, :40]
+    theirs = _cosine_transform(clamped, 40)
     ours = log_mel(sound, mel_settings("torchaudio", 16000, coefficients=40))
     # 4e-5 in ln is 2e-4 dB; a row of the transform adds up 128 of them.
     assert_allclose(ours, theirs, rtol=0, atol=5e-3)
@@ -141,11 +151,10 @@ def test_whisper_log_mel_is_its_published_formula(sound):
 @pytest.mark.parametrize("samples", [16000, 16123, 300])
 @pytest.mark.parametrize("coefficients", [0, 13])
 def test_python_speech_features_are_its_published_loops(sound, samples, coefficients):
-    fft = pytest.importorskip("scipy.fft")
     integers = np.round(sound[:samples] * 32768)
     logs, energy = _python_speech_features(integers, 16000)
     if coefficients:
-        logs = fft.dct(logs, norm="ortho")[:, :coefficients]
+        logs = _cosine_transform(logs, coefficients)
         logs *= 1 + 11 * np.sin(np.pi * np.arange(coefficients) / 22)
         logs[:, 0] = energy
     ours = mel_settings("python_speech_features", 16000, coefficients=coefficients)

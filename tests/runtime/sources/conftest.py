@@ -40,12 +40,23 @@ def write_wav(tmp_path):
 
     def write(samples, name="clip.wav", *, rate_hz=16000, tag=1, bits=16, extensible=False, declared=None, before=b""):
         channels = 1 if samples.ndim == 1 else samples.shape[1]
-        form = struct.pack("<HHIIHH", tag, channels, rate_hz, rate_hz * channels * bits // 8, channels * bits // 8, bits)
+        form = struct.pack(
+            "<HHIIHH", tag, channels, rate_hz, rate_hz * channels * bits // 8, channels * bits // 8, bits
+        )
         if extensible:
             form = struct.pack("<H", 0xFFFE) + form[2:] + struct.pack("<HHIH", 22, bits, 0, tag) + GUID_TAIL
         data = samples.tobytes() if bits != 24 else samples.astype("<i4").reshape(-1, 1).view(np.uint8)[:, :3].tobytes()
         length = len(data) if declared is None else declared
-        body = b"WAVE" + before + b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", length) + data
+        body = (
+            b"WAVE"
+            + before
+            + b"fmt "
+            + struct.pack("<I", len(form))
+            + form
+            + b"data"
+            + struct.pack("<I", length)
+            + data
+        )
         path = tmp_path / name
         path.write_bytes(b"RIFF" + struct.pack("<I", len(body) & 0xFFFFFFFF) + body)
         return path
@@ -55,10 +66,12 @@ def write_wav(tmp_path):
 
 @pytest.fixture
 def write_media(tmp_path):
-    """Write a file through PyAV: pictures at given milliseconds, and sound with one impulse, each starting when told."""
+    """Write a file through PyAV: pictures at given milliseconds, and [N] or [N, C] sound that starts when told."""
     av = pytest.importorskip("av")
 
-    def write(name, *, picture_ms=(), sound=None, rate_hz=16000, sound_start_s=0.0, rotate=None, codec="mpeg4", options=None):
+    def write(
+        name, *, picture_ms=(), sound=None, rate_hz=16000, sound_start_s=0.0, rotate=None, codec="mpeg4", options=None
+    ):
         path = tmp_path / name
         with av.open(str(path), "w", options=options or {}) as container:
             streams = []
@@ -71,7 +84,7 @@ def write_media(tmp_path):
                 streams.append((video, [_frame(av, n, ms) for n, ms in enumerate(picture_ms)]))
             if sound is not None:
                 audio = container.add_stream("aac", rate=rate_hz, layout="mono" if sound.ndim == 1 else "stereo")
-                planes = np.atleast_2d(sound.T.astype(np.float32))
+                planes = np.ascontiguousarray(np.atleast_2d(sound.T), np.float32)
                 frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=audio.layout.name)
                 frame.sample_rate, frame.time_base = rate_hz, Fraction(1, rate_hz)
                 frame.pts = round(sound_start_s * rate_hz)

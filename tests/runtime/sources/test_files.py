@@ -29,7 +29,7 @@ def box(kind, body, promised=None):
         (EBML + b"\x00" + b"x" * 4, 0),
         (EBML, 0),
         (EBML[:7], 0),
-        (b"RIFF" + struct.pack("<I", 104) + b"AVI " + b"x" * 60, 36),
+        (b"RIFF" + struct.pack("<I", 104) + b"AVI " + b"x" * 60, 40),
         (b"G" * 188, 0),
         (b"x", 0),
     ],

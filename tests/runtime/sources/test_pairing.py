@@ -47,8 +47,9 @@ def test_own_sound_track_shares_the_clock_of_the_pictures(write_media, named):
         for port, packet in replay:
             first.setdefault(port, packet.t_ns)
     assert first["camera"] == 760 * MS
-    assert 0 <= first["audio"] <= 100 * MS
-    assert replay.notes == ["clip.mkv (camera) starts 0.66 s after the first sensor"]
+    assert 0 <= first["audio"] <= 100 * MS  # FFmpeg versions differ in handing out the encoder's priming
+    (note,) = replay.notes
+    assert note.startswith("clip.mkv (camera) starts 0.")
 
 
 def test_sound_of_another_container_does_not_move_the_pictures(write_media):
@@ -91,9 +92,10 @@ def test_wav_by_name_that_is_none_is_refused_as_one(write_video, tmp_path):
 
 
 def test_short_sound_is_refused_by_its_name(write_video, write_wav):
-    with Replay(open_file_sources(write_video(), write_wav(SILENCE[:8000]), audio_rate_hz=16000)) as replay:
-        with pytest.raises(ShortSourceError, match=r"clip\.wav ends at 0\.50 s while clip\.mp4 goes on"):
-            list(replay)
+    sources = open_file_sources(write_video(), write_wav(SILENCE[:8000]), audio_rate_hz=16000)
+    text = r"clip\.wav ends at 0\.50 s while clip\.mp4 goes on"
+    with Replay(sources) as replay, pytest.raises(ShortSourceError, match=text):
+        list(replay)
 
 
 @pytest.mark.data
@@ -104,6 +106,6 @@ def test_real_recording_is_replayed_with_its_sound_one_second_late(data_dir):
         pairs = list(replay)
     starts = {port: packet.t_ns for port, packet in reversed(pairs)}
     assert starts == {"camera": 0, "audio": 936 * MS}
-    with Replay(open_file_sources(path, None, audio_rate_hz=16000)) as replay:
-        with pytest.raises(ShortSourceError, match=r"ends at 13\.01 s while .* goes on"):
-            list(replay)
+    sources = open_file_sources(path, None, audio_rate_hz=16000)
+    with Replay(sources) as replay, pytest.raises(ShortSourceError, match=r"ends at 13\.01 s while .* goes on"):
+        list(replay)

@@ -1,4 +1,4 @@
-import os
+import gc
 import struct
 import tempfile
 import wave
@@ -125,7 +125,9 @@ def test_other_rate_without_soxr_is_refused_with_both_ways_out(write_wav):
         import soxr  # noqa: F401
     except ImportError:
         path = write_wav(NOISE.astype("<f4"), tag=3, bits=32, rate_hz=44100)
-        with pytest.raises(SourceError, match=r"is 44100 Hz, the model expects 16000 Hz; pip install 'mmedge\[resample\]'"):
+        with pytest.raises(
+            SourceError, match=r"is 44100 Hz, the model expects 16000 Hz; pip install 'mmedge\[resample\]'"
+        ):
             open_wav(path, 16000)
     else:
         pytest.skip("soxr is installed")
@@ -137,6 +139,7 @@ def test_cut_off_file_is_read_to_its_end_then_refused(write_wav):
     with open_wav(path) as source:
         with pytest.raises(ShortSourceError, match=r"cut off: it ends at 0\.27 s of 0\.50 s; .*--allow-short"):
             chunks.extend(source)
+        assert sum(len(chunk.samples) for chunk in chunks) == 4321
         assert list(source) == []  # said once
         assert source.duration_ns == 4321 * 62_500
 
@@ -144,9 +147,10 @@ def test_cut_off_file_is_read_to_its_end_then_refused(write_wav):
 def test_odd_bytes_at_the_end_are_left_out(write_wav):
     path = write_wav(to_disk(NOISE[:1000].reshape(-1, 2), "pcm16"))
     path.write_bytes(path.read_bytes()[:-3])
+    chunks = []
     with open_wav(path) as source, pytest.raises(ShortSourceError):
-        chunks = [len(chunk.samples) for chunk in source]
-        assert sum(chunks) == 499
+        chunks.extend(source)
+    assert sum(len(chunk.samples) for chunk in chunks) == 499
 
 
 @pytest.mark.parametrize("declared", [0, 0x7FFFF000, 0xFFFFFFFF])
@@ -233,15 +237,11 @@ def test_chunk_length_must_be_positive(write_wav):
         open_wav(write_wav(to_disk(NOISE, "pcm16")), chunk_ms=0)
 
 
-def test_refused_and_closed_files_are_not_left_open(write_wav):
+def test_refused_file_is_not_left_open(write_wav):
     path = write_wav(to_disk(NOISE, "pcm16"))
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
-    for _ in range(3):
-        with open_wav(path):
-            pass
-        with pytest.raises(InputError):
-            open_wav(path, chunk_ms=-1)
-    assert before in (0, len(os.listdir("/proc/self/fd")))
+    with pytest.raises(InputError):
+        open_wav(path, chunk_ms=-1)
+    gc.collect()  # a file left open is a ResourceWarning, and warnings are errors
 
 
 def test_closed_file_says_so(write_wav):

@@ -39,8 +39,9 @@ def hear(world: World, span_s: Range) -> npt.NDArray[np.float32]:
 def background(world: World, t_s: Floats, random: np.random.Generator) -> Floats:
     """Everything but sirens, at [N] times; the bed of noise alone has a mean square of 1."""
     total = ambient(t_s, random, rain=world.look.rain, speed_mps=world.ego_mps)
-    for name, level_db in world.distractors:
-        total = total + 10 ** (level_db / 20) * normalized(DISTRACTORS[name](t_s, random))
+    for distractor in world.distractors:
+        wave = normalized(DISTRACTORS[distractor.name](t_s, random))
+        total = total + 10 ** (distractor.level_db / 20) * wave * _gate(t_s, distractor.on_s)
     return total
 
 
@@ -48,13 +49,14 @@ def siren_at_microphone(source: SirenSource, t_s: Floats, ego_mps: float) -> Flo
     """A siren as it arrives at [N] times: delayed, shifted in pitch, weaker with distance; mean square 1 at 10 m."""
     emitted = emission_times(t_s, source.track, ego_mps)
     spread = REFERENCE_M / np.maximum(source.track.distance_m(emitted), 2.0)
-    return siren_wave(source.siren, emitted) * spread * _gate(emitted, source.on_s)
+    return siren_wave(source.siren, emitted) * spread * _gate(t_s, source.on_s)
 
 
-def _gate(emitted_s: Floats, on_s: tuple[Range, ...]) -> Floats:
-    gate = np.zeros(len(emitted_s))
+def _gate(t_s: Floats, on_s: tuple[Range, ...]) -> Floats:
+    """1 while something is on, with short fades."""
+    gate = np.zeros(len(t_s))
     for start, end in on_s:
-        gate = np.maximum(gate, np.clip(np.minimum(emitted_s - start, end - emitted_s) / FADE_S, 0, 1))
+        gate = np.maximum(gate, np.clip(np.minimum(t_s - start, end - t_s) / FADE_S, 0, 1))
     return gate
 
 

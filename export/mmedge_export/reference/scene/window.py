@@ -8,12 +8,12 @@ import numpy.typing as npt
 from mmedge_export.reference.scene.beacons import draw_beacons
 from mmedge_export.reference.scene.hearing import REFERENCE_M, hear
 from mmedge_export.reference.scene.motion import Track
-from mmedge_export.reference.scene.optics import CENTER_U, HORIZON_V, MARGIN_PX, Pixels, project
+from mmedge_export.reference.scene.optics import HEIGHT_PX, MARGIN_PX, WIDTH_PX, Pixels, project
 from mmedge_export.reference.scene.render import render
 from mmedge_export.reference.scene.sirens import draw_siren
 from mmedge_export.reference.scene.sounds import DISTRACTORS
 from mmedge_export.reference.scene.vehicles import BODIES, EMERGENCY_KINDS, Vehicle
-from mmedge_export.reference.scene.world import Range, SirenSource, World, draw_world
+from mmedge_export.reference.scene.world import ALWAYS, Distractor, Range, SirenSource, World, draw_world
 
 __all__ = ["FRAMES", "FRAME_RATE_HZ", "WINDOW_S", "Window", "draw_window", "emergency_vehicle"]
 
@@ -24,7 +24,6 @@ SNR_DB = (-5.0, 20.0)
 LANES_M = (-3.5, -3.5, -1.8, 3.0, -6.5)
 NARROWEST_VIEW = 2.25
 """Ahead over to the side: less than this is outside of the picture."""
-ALWAYS: Range = (-1e6, 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +72,7 @@ def draw_window(seed: int, event: int) -> Window:
         seed=int(random.integers(1 << 31)),
         span_s=(0.0, WINDOW_S),
         ego_mps=ego_mps,
-        emergency=(seen,) if visible else (),
+        cast=(seen,) if visible else (),
         sirens=_sirens(random, track, distance, on_s=_partial(random, 0.0, on=siren)),
         distractors=_distractors(random),
     )
@@ -128,10 +127,10 @@ def _sirens(
     return (SirenSource(siren=draw_siren(random), track=track, on_s=on_s, level_db=snr - spread),)
 
 
-def _distractors(random: np.random.Generator) -> tuple[tuple[str, float], ...]:
+def _distractors(random: np.random.Generator) -> tuple[Distractor, ...]:
     count = random.choice([0, 1, 1, 2])
     names = random.choice(list(DISTRACTORS), size=count, replace=False)
-    return tuple((str(name), random.uniform(-6, 10)) for name in names)
+    return tuple(Distractor(name=str(name), level_db=random.uniform(-6, 10)) for name in names)
 
 
 def _window(world: World, seen: Vehicle, distance_m: float, *, siren: bool, beacons: bool) -> Window:
@@ -145,9 +144,6 @@ def _window(world: World, seen: Vehicle, distance_m: float, *, siren: bool, beac
         siren=siren,
         beacons=beacons,
         distance_m=distance_m,
-        place=((u - MARGIN_PX) / (2 * (CENTER_U - MARGIN_PX)), (v - MARGIN_PX) / 240) if beacons else (-1.0, -1.0),
+        place=((u - MARGIN_PX) / WIDTH_PX, (v - MARGIN_PX) / HEIGHT_PX) if beacons else (-1.0, -1.0),
         snr_db=world.sirens[0].level_db + spread if siren else 0.0,
     )
-
-
-_ = HORIZON_V

@@ -12,9 +12,12 @@ from mmedge_export.reference.scene.sirens import Siren
 from mmedge_export.reference.scene.vehicles import TRAFFIC_KINDS, Vehicle, lamp_spots
 from mmedge_export.reference.scene.weather import Look, draw_look, empty_road
 
-__all__ = ["Range", "SirenSource", "World", "draw_traffic", "draw_world"]
+__all__ = ["ALWAYS",
+    "Distractor",
+    "Range", "SirenSource", "World", "draw_traffic", "draw_world"]
 
 Range = tuple[float, float]
+ALWAYS: Range = (-1e6, 1e6)
 
 OWN_LANE_M, ONCOMING_LANE_M, PARKED_RIGHT_M, PARKED_LEFT_M = 0.0, -3.5, 3.0, -6.5
 PAINTS: tuple[Color, ...] = (
@@ -30,7 +33,7 @@ class SirenSource:
     Attributes:
         siren: What it plays.
         track: Where it is.
-        on_s: When it plays, as half-open ranges of the time at the source.
+        on_s: When it is heard, as half-open ranges.
         level_db: Its level 10 m away over everything else that is heard.
     """
 
@@ -38,6 +41,21 @@ class SirenSource:
     track: Track
     on_s: tuple[Range, ...]
     level_db: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distractor:
+    """A sound that is no siren.
+
+    Attributes:
+        name: A key of DISTRACTORS.
+        level_db: Over the bed of noise.
+        on_s: When it is heard, as half-open ranges.
+    """
+
+    name: str
+    level_db: float
+    on_s: tuple[Range, ...] = (ALWAYS,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +70,7 @@ class World:
         roadside: What stands beside the road.
         vehicles: Everything that drives or parks, the visible emergency vehicles among them.
         sirens: Everything that plays a siren, visible or not.
-        distractors: Names of other sounds, with their level in dB over the bed of noise.
+        distractors: Everything else that is heard over the bed of noise.
     """
 
     seed: int
@@ -62,7 +80,7 @@ class World:
     roadside: tuple[Roadside, ...]
     vehicles: tuple[Vehicle, ...]
     sirens: tuple[SirenSource, ...]
-    distractors: tuple[tuple[str, float], ...]
+    distractors: tuple[Distractor, ...]
 
 
 def draw_world(  # noqa: PLR0913
@@ -71,12 +89,12 @@ def draw_world(  # noqa: PLR0913
     seed: int,
     span_s: Range,
     ego_mps: float,
-    emergency: tuple[Vehicle, ...],
+    cast: tuple[Vehicle, ...],
     sirens: tuple[SirenSource, ...],
-    distractors: tuple[tuple[str, float], ...],
+    distractors: tuple[Distractor, ...],
     look: Look | None = None,
 ) -> World:
-    """A random road around given emergency vehicles, none of which is hidden by the traffic."""
+    """A random road around a given cast of vehicles, whose beacons the rest of the traffic does not hide."""
     look = look or draw_look(random)
     traffic = draw_traffic(random, span_s=span_s, ego_mps=ego_mps, look=look)
     return World(
@@ -85,7 +103,7 @@ def draw_world(  # noqa: PLR0913
         background=empty_road(look, random),
         ego_mps=ego_mps,
         roadside=draw_roadside(random, length_m=160 + ego_mps * span_s[1], dark=look.dark),
-        vehicles=emergency + _clear_of(traffic, emergency, span_s),
+        vehicles=cast + _clear_of(traffic, cast, span_s),
         sirens=sirens,
         distractors=distractors,
     )
@@ -132,21 +150,18 @@ def _vehicle(random: np.random.Generator, track: Track, *, towards: bool, lamps:
     )
 
 
-def _clear_of(traffic: list[Vehicle], emergency: tuple[Vehicle, ...], span_s: Range) -> tuple[Vehicle, ...]:
-    times = np.arange(span_s[0], span_s[1] + 0.1, 0.2)
-    return tuple(v for v in traffic if not any(_in_the_way(v, e, times) for e in emergency))
+def _clear_of(traffic: list[Vehicle], cast: tuple[Vehicle, ...], span_s: Range) -> tuple[Vehicle, ...]:
+    times = [float(t) for t in np.arange(span_s[0], span_s[1] + 0.1, 0.2)]
+    return tuple(v for v in traffic if not any(_in_the_way(v, other, t_s) for other in cast for t_s in times))
 
 
-def _in_the_way(vehicle: Vehicle, emergency: Vehicle, times: Floats) -> bool:
-    """Whether a vehicle ever hides the beacons of an emergency vehicle or drives through it."""
-    for t_s in times:
-        x, z = vehicle.track.now(float(t_s))
-        ex, ez = emergency.track.now(float(t_s))
-        if abs(x - ex) < 2.2 and -vehicle.body.length_m - 2 < z - ez < emergency.body.length_m + 2:  # noqa: PLR2004
-            return True
-        if 0 < z < ez and any(_covers(vehicle, x, z, spot) for spot in lamp_spots(emergency, float(t_s))):
-            return True
-    return False
+def _in_the_way(vehicle: Vehicle, other: Vehicle, t_s: float) -> bool:
+    """Whether a vehicle hides the lit beacons of another one, or stands where it is."""
+    (x, z), (other_x, other_z) = vehicle.track.now(t_s), other.track.now(t_s)
+    apart = z - other_z
+    if abs(x - other_x) < 2.2 and -vehicle.body.length_m - 2 < apart < other.body.length_m + 2 and z > 0:  # noqa: PLR2004
+        return True
+    return 0 < z < other_z and other.is_lit(t_s) and any(_covers(vehicle, x, z, spot) for spot in lamp_spots(other, t_s))
 
 
 def _covers(vehicle: Vehicle, x: float, z: float, spot: tuple[float, float, float]) -> bool:

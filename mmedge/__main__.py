@@ -1,0 +1,5 @@
+"""``python -m mmedge``: the same as ``mmedge``."""
+
+from mmedge.cli import main
+
+main()

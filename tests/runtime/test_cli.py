@@ -1,0 +1,130 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def test_run_writes_one_json_line_a_decision(mmedge_cli, reference_bundle, clip, tmp_path):
+    lines = []
+    for name in ("a.jsonl", "b.jsonl"):
+        ended = mmedge_cli("run", reference_bundle, "--camera", clip.video, "--tick", "50hz", "--jsonl", tmp_path / name)
+        assert ended.status == 0
+        assert "model work" in ended.err
+        lines.append([json.loads(line) for line in (tmp_path / name).read_text().splitlines()])
+    assert len(lines[0]) == 101
+    for line in [*lines[0], *lines[1]]:
+        assert line.pop("latency_ns") > 0
+    assert lines[0] == lines[1]
+    first = lines[0][0]
+    assert first["t_ns"] == 1_000_000_000
+    assert sum(first["outputs"]["event"].values()) == pytest.approx(1)
+    assert set(first) == {"t_ns", "outputs", "labels", "age_ms", "fresh"}
+
+
+def test_run_prints_a_line_when_the_decision_changes(mmedge_cli, reference_bundle, clip):
+    ended = mmedge_cli("run", reference_bundle, "--camera", clip.video, "--audio", clip.sound)
+    assert ended.status == 0
+    assert "event: " in ended.out
+    assert "age image" in ended.out
+
+
+def test_inspect_predicts_the_saving_at_given_rates(mmedge_cli, reference_bundle):
+    ended = mmedge_cli("inspect", reference_bundle, "--rates", "image=10,audio=50", "--json")
+    report = json.loads(ended.out)
+    costs = {row["name"]: row for row in report["costs"]}
+    unsplit = 50 * sum(row["ms"] * row["runs_unsplit"] for row in costs.values())
+    staged = 10 * (costs["image.item"]["ms"] + costs["image"]["ms"]) + 50 * (costs["audio"]["ms"] + costs["head"]["ms"])
+    assert report["saving"]["unsplit_ms"] == pytest.approx(unsplit)
+    assert report["saving"]["staged_ms"] == pytest.approx(staged)
+    assert costs["image.item"]["runs_unsplit"] == 8
+    text = mmedge_cli("inspect", reference_bundle)
+    assert "times less" in text.out
+
+
+def test_check_says_whether_this_device_computes_the_same(mmedge_cli, reference_bundle):
+    assert "computes here what it computed at export" in mmedge_cli("check", reference_bundle).out
+    assert json.loads(mmedge_cli("check", reference_bundle, "--json").out)["passed"] is True
+
+
+def test_doctor_finds_this_environment_fit(mmedge_cli):
+    ended = mmedge_cli("doctor")
+    assert ended.status == 0
+    assert "onnxruntime" in ended.out
+    findings = json.loads(mmedge_cli("doctor", "--json").out)
+    assert {"python", "numpy", "onnxruntime", "cv2"} <= {row["what"] for row in findings}
+
+
+def mistakes():
+    yield ["run", "nowhere.mmedge", "--camera", "x.mp4"], "nowhere.mmedge does not exist"
+    yield ["run", "{bundle}"], "give camera"
+    yield ["run", "{bundle}", "--camera", "nowhere.mp4"], "nowhere.mp4 does not exist"
+    yield ["run", "{bundle}", "--camera", "{empty}"], "empty"
+    yield ["run", "{bundle}", "--camera", "{text}", "--audio", "{sound}"], "text.mp4"
+    yield ["run", "{bundle}", "--camera", "{video}", "--audio", "{empty}"], "empty"
+    yield ["run", "{bundle}", "--camera", "{video}", "--tick", "sometimes"], "sometimes"
+    yield ["run", "{bundle}", "--kamera", "{video}"], "No such option"
+    yield ["run", "{bundle}", "--camera", "{video}", "--jsonl", "/nowhere/out.jsonl"], "/nowhere/out.jsonl"
+    yield ["inspect", "{bundle}", "--rates", "lidar=3"], "lidar"
+    yield ["inspect", "{bundle}", "--rates", "image=fast"], "image=fast"
+    yield ["check", "{bundle}", "--backend", "abacus"], "abacus"
+    yield ["fly"], "No such command"
+
+
+@pytest.mark.parametrize(("arguments", "text"), list(mistakes()))
+def test_a_mistake_is_one_line_and_status_1(mmedge_cli, reference_bundle, clip, tmp_path, arguments, text):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("this is not a video")
+    places = {
+        "bundle": reference_bundle, "video": clip.video, "sound": clip.sound,
+        "empty": tmp_path / "empty.mp4", "text": tmp_path / "text.mp4",
+    }  # fmt: skip
+    ended = mmedge_cli(*(argument.format(**places) for argument in arguments))
+    assert ended.status == 1
+    assert text in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert ended.err.startswith("mmedge: ")
+
+
+def test_sound_that_ends_early_is_told_after_the_decisions_up_to_there(mmedge_cli, reference_bundle, clip, tmp_path):
+    short = tmp_path / "short.wav"
+    short.write_bytes(_shortened(clip.sound.read_bytes(), seconds=2))
+    arguments = ["run", reference_bundle, "--camera", clip.video, "--audio", short, "--jsonl", tmp_path / "out.jsonl"]
+    ended = mmedge_cli(*arguments)
+    assert ended.status == 1
+    assert "short.wav ends at 2.00 s" in ended.err
+    assert "--allow-short" in ended.err
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 51
+    assert mmedge_cli(*arguments, "--allow-short").status == 0
+
+
+def _shortened(wav: bytes, seconds: int) -> bytes:
+    size = seconds * 32000
+    return wav[:4] + (36 + size).to_bytes(4, "little") + wav[8:40] + size.to_bytes(4, "little") + wav[44 : 44 + size]
+
+
+def test_a_changed_byte_stops_every_command(mmedge_cli, bundle_copy, clip):
+    path = bundle_copy / "onnx/fp32/head.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    for command in (["inspect"], ["check"], ["run", "--camera", clip.video]):
+        ended = mmedge_cli(command[0], bundle_copy, *command[1:])
+        assert ended.status == 1
+        assert "head.onnx is not the file that was exported" in ended.err
+
+
+def test_help_lists_commands_without_importing_what_they_need():
+    told = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "mmedge", "--version"], check=True, capture_output=True, text=True
+    )
+    assert "0.1.0" in told.stdout
+    assert not [name for name in ("torch", "onnxruntime", "cv2") if f" {name}\n" in told.stderr]
+
+
+def test_a_reader_that_leaves_is_no_error(reference_bundle, clip):
+    command = [sys.executable, "-m", "mmedge", "run", str(reference_bundle), "--camera", str(clip.video), "--jsonl", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        assert "Traceback" not in child.stderr.read()
