@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from mmedge.bundle import Bundle
 from mmedge.errors import InputError
+from mmedge.feeds import front_end
 from mmedge.manifest import Manifest, Stage
-from mmedge.stages import StageGraph
-from mmedge.types import Array
+from mmedge.model import load
 
 __all__ = ["Saving", "StageCost", "default_rates", "measure_stages", "parse_rates", "predict_saving"]
 
@@ -84,14 +85,15 @@ def parse_rates(text: str | None, manifest: Manifest) -> dict[str, float]:
     return rates
 
 
-def measure_stages(manifest: Manifest, graph: StageGraph, windows: Mapping[str, Array]) -> list[StageCost]:
-    """Time every stage on real data.
+def measure_stages(bundle: Bundle) -> list[StageCost]:
+    """Time every stage on this machine, on the bundle's first recorded sample.
 
-    Args:
-        manifest: The model.
-        graph: Its stages.
-        windows: One window tensor for each port, without a batch axis.
+    Raises:
+        BundleError: It cannot be read.
     """
+    manifest, golden = bundle.manifest, bundle.read_golden()
+    windows = {name: front_end(port).window(golden[f"sensor/{name}"][0]) for name, port in manifest.ports.items()}
+    graph = load(bundle.path).new_graph()
     times: dict[str, list[float]] = {stage.name: [] for stage in manifest.stages}
     for _ in range(WARM_UP + RUNS):
         before, runs = dict(graph.work_ns), dict(graph.runs)

@@ -7,9 +7,7 @@ import click
 from mmedge.bundle import open_bundle
 from mmedge.console import as_json, table
 from mmedge.cost import Saving, StageCost, measure_stages, parse_rates, predict_saving
-from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
-from mmedge.model import load
 
 __all__ = ["inspect_command"]
 
@@ -23,10 +21,7 @@ def inspect_command(bundle: Path, rates: str | None, *, json_output: bool) -> No
     opened = open_bundle(bundle)
     manifest = opened.manifest
     rates_hz = parse_rates(rates, manifest)
-    golden = opened.read_golden()
-    windows = {name: front_end(port).window(golden[f"sensor/{name}"][0]) for name, port in manifest.ports.items()}
-    with load(bundle) as model:
-        costs = measure_stages(manifest, model.new_graph(), windows)
+    costs = measure_stages(opened)
     saving = predict_saving(manifest, costs, rates_hz)
     if json_output:
         report = {"manifest": manifest, "costs": costs, "saving": saving}

@@ -23,7 +23,7 @@ from mmedge_export.reference.scene.world import Distractor, Range, SirenSource, 
 __all__ = ["DEFAULT_SCRIPT", "Clip", "Passage", "Script", "Truth", "make_clip"]
 
 NS = 1_000_000_000
-LEVEL_DB = 22.0
+LEVEL_DB = 20.0
 """Of a siren 10 m away over everything else."""
 DUSK = Look(
     daylight=0.3, sky_top=(28.0, 34.0, 58.0), sky_low=(86.0, 62.0, 56.0), visibility_m=320.0, rain=0.35, noise=4.0,

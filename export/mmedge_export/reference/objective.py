@@ -32,13 +32,17 @@ class Hints(nn.Module):
         return self.siren(audio.mean(1)).squeeze(1), torch.cat([places, self.nowhere.expand(len(places), 1)], 1)
 
 
-def loss(network: EmergencyNetwork, hints: Hints, batch: Batch, generator: torch.Generator) -> Tensor:
+def loss(
+    network: EmergencyNetwork, hints: Hints, batch: Batch, generator: torch.Generator, *, precise: bool = True
+) -> Tensor:
     """Weighted sum of event, distance and hints for one batch, with a sensor missing in some windows.
 
     A missing sensor is what its encoder makes of the baseline, an input of zeros: the average picture, the average sound.
+    ``precise`` encodes in float32 instead of bfloat16.
     """
-    camera = network.camera(torch.cat([batch.image, torch.zeros_like(batch.image[:1])]))
-    audio = network.audio(torch.cat([batch.audio, torch.zeros_like(batch.audio[:1])]))
+    with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+        camera = network.camera(torch.cat([batch.image, torch.zeros_like(batch.image[:1])])).float()
+        audio = network.audio(torch.cat([batch.audio, torch.zeros_like(batch.audio[:1])])).float()
     siren, place = hints(camera[:-1], audio[:-1])
     chance = torch.rand(len(batch.image), 1, 1, generator=generator)
     seen = torch.where(chance < DROPPED, camera[-1:], camera[:-1])

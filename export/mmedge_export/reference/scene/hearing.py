@@ -11,6 +11,7 @@ from mmedge_export.reference.scene.world import Range, SirenSource, World
 __all__ = ["REFERENCE_M", "background", "hear", "siren_at_microphone"]
 
 REFERENCE_M = 10.0
+NEAREST_M = 5.0
 LOUDEST = 0.99
 SOUND_STREAM = 1
 FADE_S = 0.02
@@ -48,7 +49,7 @@ def background(world: World, t_s: Floats, random: np.random.Generator) -> Floats
 def siren_at_microphone(source: SirenSource, t_s: Floats, ego_mps: float) -> Floats:
     """A siren as it arrives at [N] times: delayed, shifted in pitch, weaker with distance; mean square 1 at 10 m."""
     emitted = emission_times(t_s, source.track, ego_mps)
-    spread = REFERENCE_M / np.maximum(source.track.distance_m(emitted), 2.0)
+    spread = REFERENCE_M / np.maximum(source.track.distance_m(emitted), NEAREST_M)
     return siren_wave(source.siren, emitted) * spread * _gate(t_s, source.on_s)
 
 
@@ -71,10 +72,10 @@ def _echoed(wave: Floats, random: np.random.Generator) -> Floats:
 
 
 def _recorded(wave: Floats, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Microphone and its gain: a tilted response, a level of -34 to -14 dB of full scale, its own noise, clipping."""
+    """Microphone and its gain: a tilted response, a level of -44 to -14 dB of full scale, its own noise, clipping."""
     hz = np.fft.rfftfreq(len(wave), 1 / RATE_HZ)
     response = (np.maximum(hz, 30) / 1000) ** random.uniform(-0.25, 0.25) * (hz / (hz + 60))
     shaped = normalized(np.fft.irfft(np.fft.rfft(wave) * response, len(wave)))
-    level = 10 ** (random.uniform(-34, -14) / 20)
+    level = 10 ** (random.uniform(-44, -14) / 20)
     own = 10 ** (-72 / 20) * random.standard_normal(len(wave))
     return (level * shaped + own).clip(-LOUDEST, LOUDEST).astype(np.float32)
