@@ -43,7 +43,9 @@ class Bundle:
         return content
 
     def read_golden(self) -> dict[str, Array]:
-        """Recorded inputs and outputs; keys are ``sensor/PORT``, ``tensor/NAME`` and ``output/NAME``, axis 0 the samples.
+        """Recorded inputs and outputs, axis 0 the samples.
+
+        Keys are ``sensor/PORT``, ``tensor/NAME``, ``output/NAME`` and ``tolerance/NAME``.
 
         Raises:
             BundleError: The file is not what it should be.

@@ -1,4 +1,4 @@
-"""The ``mmedge`` command. Commands that need more than the runtime are found by the entry-point group ``mmedge.commands``."""
+"""The ``mmedge`` command; commands that need more than the runtime join by the entry-point group ``mmedge.commands``."""
 
 import os
 import sys
@@ -48,7 +48,7 @@ def _points() -> tuple[EntryPoint, ...]:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(mmedge.__version__, prog_name="mmedge")
 def cli() -> None:
-    """Takes a trained camera-plus-audio fusion model from a PyTorch checkpoint to decisions at each sensor's own clock."""
+    """From the PyTorch checkpoint of a camera-plus-audio fusion model to decisions at each sensor's own clock."""
 
 
 def main() -> None:

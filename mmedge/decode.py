@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from mmedge.manifest import Output
 from mmedge.types import Array
@@ -51,7 +50,7 @@ def _label(values: Array, output: Output) -> str | tuple[str, ...]:
 
 
 def to_plain_outputs(outputs: Mapping[str, Array], described: Mapping[str, Output]) -> dict[str, object]:
-    """Outputs as JSON can write them: label to value where there are labels, a number for a single value, else lists."""
+    """Outputs for JSON: label to value where there are labels, a number for a single value, else lists."""
     plain: dict[str, object] = {}
     for name, values in outputs.items():
         labels = described[name].labels

@@ -62,8 +62,8 @@ class Model:
         """One decision on one window of raw sensor data per port.
 
         Args:
-            **sensors: For each camera port [T, H, W, 3] (or [H, W, 3] if its window is one picture) uint8 RGB of any size;
-                for each audio port [N] float32 in -1..1, as many samples as its window has, at its rate.
+            **sensors: For each camera port [T, H, W, 3] (or [H, W, 3] if its window is one picture) uint8 RGB of any
+                size; for each audio port [N] float32 in -1..1, as many samples as its window has, at its rate.
 
         Raises:
             InputError: A port is missing, unknown, or its data does not fit.
@@ -96,8 +96,8 @@ class Model:
         """Decisions on sensor data as it comes.
 
         Args:
-            tick: "audio": at every hop of the audio window; "camera": at every picture; "50hz": at that rate; "any": at every
-                packet. By default "audio" if the model hears, else "camera".
+            tick: "audio": at every hop of the audio window; "camera": at every picture; "50hz": at that rate; "any": at
+                every packet. By default "audio" if the model hears, else "camera".
 
         Raises:
             InputError: The model has no such port, or tick is none of these.

@@ -16,7 +16,7 @@ class RecordError(ValueError):
 
 
 def to_plain(value: object) -> Any:
-    """Dataclasses, tuples and dicts as dicts and lists that json can write; fields left at their default are left out."""
+    """Dataclasses, tuples and dicts as json can write them; fields at their default are left out."""
     if is_dataclass(value) and not isinstance(value, type):
         return {
             f.name: to_plain(getattr(value, f.name))
@@ -34,7 +34,7 @@ def from_plain(kind: type[T], value: object, path: str = "") -> T:
     """Build a dataclass from what json read.
 
     Args:
-        kind: A dataclass whose fields are int, float, str, bool, Literal, dataclasses, tuples and dicts of them, or None.
+        kind: A dataclass of int, float, str, bool, Literal, None, other dataclasses, and tuples and dicts of them.
         value: Untrusted data.
         path: Where the value stands in its document, for messages.
 

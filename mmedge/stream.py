@@ -1,7 +1,7 @@
 """Sensor data in, predictions out: each encoder at its own sensor's rate, a decision at every tick.
 
-The order of the pushes is the clock. A tick uses what was pushed before it, and long chunks of sound are cut at the ticks, so
-the same packets in the same order give the same predictions whatever the machine's speed.
+The order of the pushes is the clock. A tick uses what was pushed before it, and long chunks of sound are cut at the
+ticks, so the same packets in the same order give the same predictions whatever the machine's speed.
 """
 
 from collections import deque

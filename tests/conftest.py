@@ -9,7 +9,9 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--bundle", help="A bundle of the reference model, where it cannot be exported because torch is missing.")
+    parser.addoption(
+        "--bundle", help="A bundle of the reference model, where it cannot be exported because torch is missing."
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Process start to first prediction, and resident memory.
 
-``python -m mmedge_bench.startup BUNDLE`` starts fresh processes that load the bundle and infer once on blank sensor data.
+``python -m mmedge_bench.startup BUNDLE`` starts fresh processes that load the bundle and infer once on blank data.
 Beside it a bare interpreter and one that only imports the libraries, so that what mmedge adds can be seen.
 """
 
@@ -55,7 +55,7 @@ def measure_start(program: str, *arguments: str, runs: int = RUNS) -> Started:
     for _ in range(runs + 1):
         begin = monotonic_ns()
         command = [sys.executable, "-c", program + TELL, *arguments]
-        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+        told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows.append(((told["ns"] - begin) / 1e6, told["peak_kib"] / 1024))
     return Started(ms=median(row[0] for row in rows[1:]), peak_mib=median(row[1] for row in rows[1:]))
 

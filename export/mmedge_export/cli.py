@@ -1,8 +1,10 @@
 """``mmedge export``."""
 
+import sys
 from pathlib import Path
 
 import click
+
 from mmedge.console import Steps, as_json, table
 
 __all__ = ["export_command"]
@@ -17,6 +19,7 @@ __all__ = ["export_command"]
 )
 @click.option("--random-samples", is_flag=True, help="Prove parity with random data: better than nothing, no more.")
 @click.option("--keep-whole", type=click.Path(path_type=Path), help="Also keep the unsplit ONNX graph here.")
+@click.option("--trust-pickle", is_flag=True, help="Let a pickled module run its code. Only for files that you made.")
 @click.option("--force", is_flag=True, help="Replace the bundle if it exists.")
 @click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
 def export_command(  # noqa: PLR0913 - one parameter for each option
@@ -27,14 +30,21 @@ def export_command(  # noqa: PLR0913 - one parameter for each option
     *,
     random_samples: bool,
     keep_whole: Path | None,
+    trust_pickle: bool,
     force: bool,
     json_output: bool,
 ) -> None:
     """Trace CHECKPOINT to ONNX, prove that nothing changed, split it by sensor, prove it again, and pack a bundle."""
     from mmedge_export.pipeline import ExportOptions, export
 
+    sys.path.insert(0, str(Path.cwd()))  # where the user's own code is; a console script does not look there
     options = ExportOptions(
-        spec=spec, samples=samples, random_samples=random_samples, keep_whole=keep_whole, force=force
+        spec=spec,
+        samples=samples,
+        random_samples=random_samples,
+        keep_whole=keep_whole,
+        force=force,
+        trust_pickle=trust_pickle,
     )
     with Steps(quiet=json_output) as steps:
         exported = export(checkpoint, output, options, steps)

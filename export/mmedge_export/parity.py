@@ -1,7 +1,7 @@
-"""Whether the bundle computes what the model computes: torch against the whole graph, the whole graph against its stages.
+"""Whether the bundle computes what the model computes: torch against the whole graph, that against its stages.
 
-Tolerances are not decreed. The model's own rounding noise is measured as the difference between its float32 and its float64
-outputs on the same samples; a faithful export differs from float64 by about as much, an unfaithful one by much more.
+Tolerances are not decreed. The model's own rounding noise is measured as the difference between its float32 and its
+float64 outputs on the same samples; a faithful export differs from float64 by about as much, an unfaithful one by much more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -120,8 +120,8 @@ def require_parity(comparisons: Sequence[Comparison]) -> None:
     if failed:
         worst = max(failed, key=lambda row: row.difference / row.tolerance if row.tolerance else float("inf"))
         raise ParityError(
-            f"parity failed, {worst.what}: {worst.tensor} differs by {worst.difference:.3g}, allowed {worst.tolerance:.3g} "
-            f"({len(failed)} of {len(comparisons)} comparisons failed); nothing was written"
+            f"parity failed, {worst.what}: {worst.tensor} differs by {worst.difference:.3g}, allowed "
+            f"{worst.tolerance:.3g} ({len(failed)} of {len(comparisons)} comparisons failed); nothing was written"
         )
 
 

@@ -38,6 +38,7 @@ class ExportOptions:
         random_samples: Prove it with random data.
         keep_whole: Where to keep the unsplit graph, for comparisons.
         force: Replace a bundle of the same name.
+        trust_pickle: Let a ``.pt`` checkpoint run the code that is pickled in it.
     """
 
     spec: Path | None = None
@@ -45,6 +46,7 @@ class ExportOptions:
     random_samples: bool = False
     keep_whole: Path | None = None
     force: bool = False
+    trust_pickle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     progress = progress or (lambda _: None)
     refuse_to_replace(out, force=options.force)
     progress("reading the checkpoint")
-    source = load_checkpoint(checkpoint, options.spec)
+    source = load_checkpoint(checkpoint, options.spec, trust_pickle=options.trust_pickle)
     model = build_model(source)
     progress("drawing samples")
     samples = draw_samples(source.spec, options.samples, random=options.random_samples)

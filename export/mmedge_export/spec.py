@@ -26,7 +26,7 @@ class Spec:
 
     Attributes:
         name: The model's name.
-        factory: ``package.module:function`` that returns an nn.Module.
+        factory: ``package.module:function`` that returns an nn.Module; "" for a pickled module.
         arguments: The factory's keyword arguments.
         samples: ``package.module:function`` that returns real sensor data to prove the export with, or "".
         ports: By the names of forward()'s arguments, in their order.
@@ -70,7 +70,7 @@ def _spec(document: dict[str, Any]) -> Spec:
         raise SpecError("it needs at least one [inputs.NAME] and one [outputs.NAME]")
     return Spec(
         name=_need(model, "name", str, "model."),
-        factory=_need(model, "factory", str, "model."),
+        factory=_need(model, "factory", str, "model.") if "factory" in model else "",
         arguments=dict(model.get("arguments", {})),
         samples=model.get("samples", ""),
         ports={name: _port(table, f"inputs.{name}.") for name, table in inputs.items()},

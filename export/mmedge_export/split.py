@@ -1,6 +1,6 @@
 """Splits a graph by modality: every node goes to the stage of the ports that it depends on.
 
-The sets of ports that nodes depend on form a partial order: a node reads only from nodes whose set is contained in its own.
+The sets of ports that nodes depend on form a partial order: a node reads only from nodes whose set its own contains.
 So one stage for each distinct set is always a valid split; single ports give the encoders, all ports the head.
 """
 
@@ -56,8 +56,8 @@ def plan_split(model: onnx.ModelProto) -> SplitPlan:
         model: A checked model with static shapes.
 
     Returns:
-        One stage for each set of ports that nodes depend on. Sets without multiply-accumulates (casts, reshapes) become part
-        of their readers. A graph with nothing private to a sensor is kept whole.
+        One stage for each set of ports that nodes depend on. Sets without multiply-accumulates (casts, reshapes) become
+        part of their readers. A graph with nothing private to a sensor is kept whole.
     """
     graph, specs = model.graph, tensor_specs(model)
     ports = [value.name for value in graph.input]
@@ -119,7 +119,7 @@ def _stages(graph: onnx.GraphProto, ports: list[str], sets: list[Ports], macs: l
 def _closure(
     graph: onnx.GraphProto, nodes: list[int], sets: list[Ports], kept: Collection[Ports], producer: Mapping[str, int]
 ) -> frozenset[int]:
-    """The nodes, and behind them all those whose own set got no stage: constants, and what is cheap enough to repeat."""
+    """The nodes, and behind them all those whose own set got no stage: constants, and what is cheap to repeat."""
     members, open_nodes = set(nodes), list(nodes)
     while open_nodes:
         for name in reads(graph.node[open_nodes.pop()]):

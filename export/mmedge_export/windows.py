@@ -1,8 +1,8 @@
 """Splits a window encoder by time: what is computed for each item of the window alone becomes a stage of its own.
 
-The axis along which items lie is followed through the graph to propose a region; the proposal is then proved on real samples:
-the region, rewritten for a window of one, is run item by item, and every tensor on its border must equal the slices of the
-whole window. What fails the proof is taken out of the region, with all that depends on it, until the rest holds.
+The axis along which items lie is followed through the graph to propose a region; the proposal is then proved on real
+samples: the region, rewritten for a window of one, is run item by item, and every tensor on its border must equal the
+slices of the whole window. What fails the proof is taken out of the region, with all that depends on it, until the rest holds.
 """
 
 from collections.abc import Mapping, Sequence

@@ -27,7 +27,7 @@ __all__ = ["run_command", "to_json_line"]
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
-def run_command(  # noqa: PLR0913 - one parameter for each option
+def run_command(
     bundle: Path, camera: Path | None, audio: Path | None, tick: str | None, jsonl: Path | None, *, allow_short: bool
 ) -> None:
     """Run BUNDLE on a recording in the recording's own time, and print what it decides."""

@@ -112,7 +112,9 @@ def test_what_is_no_bundle_is_refused(tmp_path):
         open_bundle(tmp_path / "file")
 
 
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(-2, 2**40), st.floats(), st.text(max_size=5), st.just([]), st.just({}))
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2**40), st.floats(), st.text(max_size=5), st.just([]), st.just({})
+)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -8,7 +8,9 @@ import pytest
 def test_run_writes_one_json_line_a_decision(mmedge_cli, reference_bundle, clip, tmp_path):
     lines = []
     for name in ("a.jsonl", "b.jsonl"):
-        ended = mmedge_cli("run", reference_bundle, "--camera", clip.video, "--tick", "50hz", "--jsonl", tmp_path / name)
+        ended = mmedge_cli(
+            "run", reference_bundle, "--camera", clip.video, "--tick", "50hz", "--jsonl", tmp_path / name
+        )
         assert ended.status == 0
         assert "model work" in ended.err
         lines.append([json.loads(line) for line in (tmp_path / name).read_text().splitlines()])
@@ -121,7 +123,17 @@ def test_help_lists_commands_without_importing_what_they_need():
 
 
 def test_a_reader_that_leaves_is_no_error(reference_bundle, clip):
-    command = [sys.executable, "-m", "mmedge", "run", str(reference_bundle), "--camera", str(clip.video), "--jsonl", "-"]
+    command = [
+        sys.executable,
+        "-m",
+        "mmedge",
+        "run",
+        str(reference_bundle),
+        "--camera",
+        str(clip.video),
+        "--jsonl",
+        "-",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stderr is not None

@@ -20,7 +20,9 @@ def test_infer_gives_what_torch_gave_at_export(model, reference_bundle):
         prediction = model.infer(**sensors)
         logits = golden["output/event"][i].astype(np.float64)
         expected = np.exp(logits) / np.exp(logits).sum()
-        np.testing.assert_allclose(prediction.outputs["event"], expected, atol=1e-5)  # a hundred times the logits' noise
+        np.testing.assert_allclose(
+            prediction.outputs["event"], expected, atol=1e-5
+        )  # a hundred times the logits' noise
         distance = golden["output/distance"][i]
         np.testing.assert_allclose(prediction.outputs["distance"], distance, atol=float(golden["tolerance/distance"]))
         assert prediction.labels["event"] == model.manifest.outputs["event"].labels[int(expected.argmax())]

@@ -54,7 +54,7 @@ def warm(model: Model, tick: str = "audio") -> mmedge.Stream:
 
 @pytest.mark.parametrize("tick", ["audio", "50hz", "camera"])
 def test_every_tick_equals_the_unsplit_model_on_the_windows_of_that_tick(model, whole_graph, clip, tick):
-    """The windows are assembled here from the recording itself, by the batch front ends, and run by ONNX Runtime alone."""
+    """The windows are assembled here from the recording, by the batch front ends, and run by ONNX Runtime alone."""
     import onnxruntime
 
     whole = onnxruntime.InferenceSession(whole_graph, providers=["CPUExecutionProvider"])

@@ -10,7 +10,9 @@ __all__ = ["demo_command"]
 
 
 @click.command("demo", short_help="The whole way, on a scene it makes itself.")
-@click.option("-o", "--output", default="mmedge-demo", type=click.Path(path_type=Path), help="Folder for what it makes.")
+@click.option(
+    "-o", "--output", default="mmedge-demo", type=click.Path(path_type=Path), help="Folder for what it makes."
+)
 @click.option("--seconds", default=20.0, type=click.FloatRange(4, 600), help="Length of the clip.")
 @click.option("--seed", default=0, help="Another seed is another drive.")
 def demo_command(output: Path, seconds: float, seed: int) -> None:
@@ -36,7 +38,9 @@ def demo_command(output: Path, seconds: float, seed: int) -> None:
         rows.append([who.name, f"{who.work_ms_per_s:.0f}", *latency, memory, first, f"{who.worst_difference:.1g}"])
     header = ["on the same clip, one thread", "work ms/s", "p50 ms", "p95 ms", "p99 ms", "MB", "start s", "difference"]
     click.echo(table(header, rows))
-    click.echo("\nwork: inside the model, per second of stream. p50 to p99: from a sound to its decision, waiting included.")
+    click.echo(
+        "\nwork: inside the model, per second of stream. p50 to p99: from a sound to its decision, waiting included."
+    )
     scored = int(result.truth.settled.sum())
     click.echo(f"decisions: {result.accuracy:.1%} right of the {scored} whose whole window lies under one label")
     click.echo(f"look at {demo.report}")

@@ -1,7 +1,7 @@
 """One way of running a model on a clip, in a process of its own: the same packets, front ends and ticks for everyone.
 
-Only what computes the graph differs: the stages of a bundle, the whole graph in ONNX Runtime, the torch module. As a program,
-``python -m mmedge_export.demo.contestant JOB.json``, it is the process that is measured.
+Only what computes the graph differs: the stages of a bundle, the whole graph in ONNX Runtime, the torch module. As a
+program, ``python -m mmedge_export.demo.contestant JOB.json``, it is the process that is measured.
 """
 
 import json
@@ -110,7 +110,7 @@ def race(job: Job) -> Log:
     path = Path(job.out).with_suffix(".json")
     path.write_text(json.dumps(asdict(replace(job, begin_ns=monotonic_ns()))), encoding="utf-8")
     command = [sys.executable, "-m", "mmedge_export.demo.contestant", str(path)]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
         raise MmedgeError(f"{job.kind} failed: {(child.stderr.strip().splitlines() or ['no message'])[-1]}")
     with np.load(job.out, allow_pickle=False) as archive:

@@ -174,7 +174,9 @@ def _pictures(clip: Clip, decided: Decisions, truth: Truth, labels: tuple[str, .
     for t_s in np.linspace(decided.t_s[0], decided.t_s[-1], PICTURES + 1)[:-1] + 0.5:
         at = int(np.searchsorted(decided.t_s, t_s))
         frame = int(t_s * FRAME_RATE_HZ)
-        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(clip.frame(frame), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+        _, jpeg = cv2.imencode(
+            ".jpg", cv2.cvtColor(clip.frame(frame), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85]
+        )
         caption = f"true: {labels[truth.labels[at]]}; decided: {labels[decided.labels[at]]}"
         pictures.append(Picture(t_s=frame / FRAME_RATE_HZ, jpeg=jpeg.tobytes(), caption=caption))
     return tuple(pictures)
@@ -201,7 +203,11 @@ def _parity(report: ParityReport) -> dict[str, tuple[float, float]]:
 
 
 def _machine() -> dict[str, str]:
-    names = {line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line}
+    names = {
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if "model name" in line
+    }
     return {
         "processor": f"{', '.join(sorted(names)) or platform.machine()}, {cpu_count()} cores, one thread used",
         "system": platform.platform(terse=True),

@@ -93,7 +93,7 @@ def _augmented_image(
     for index in range(len(image)):
         down, right = random.integers(-SHIFT_PX, SHIFT_PX + 1, 2)
         picture = image[index]
-        if random.uniform() < 0.5:  # noqa: PLR2004
+        if random.uniform() < 0.5:
             picture, places[index, 0] = picture[..., ::-1], 1 - place[index, 0]
         moved[index] = np.roll(picture, (down, right), (-2, -1))
         places[index] += (right / width, down / height)

@@ -14,7 +14,6 @@ from mmedge_export.reference.scene.motion import Track
 from mmedge_export.reference.scene.optics import MARGIN_PX, WIDTH_PX, Pixels, project
 from mmedge_export.reference.scene.render import render
 from mmedge_export.reference.scene.sirens import SirenKind, draw_siren
-from mmedge_export.reference.scene.sounds import RATE_HZ
 from mmedge_export.reference.scene.vehicles import BODIES, Vehicle
 from mmedge_export.reference.scene.weather import Look
 from mmedge_export.reference.scene.window import FRAME_RATE_HZ, WINDOW_S

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import torch
 from torch import nn
 
 from mmedge_export.checkpoint import build_model, load_checkpoint
+from mmedge_export.reference import CHECKPOINT
 from mmedge_export.reference.batches import normalized_audio, normalized_image
 from mmedge_export.reference.dataset import EVENTS, HELD_OUT_SEED, Dataset, draw_dataset
 from mmedge_export.reference.metrics import Floats, score
 
-__all__ = ["SENSORS", "checkpoint_path", "evaluate", "predict"]
+__all__ = ["SENSORS", "evaluate", "predict"]
 
 SENSORS: Mapping[str, tuple[bool, bool]] = {
     "fusion": (True, True),
@@ -28,11 +29,6 @@ SENSORS: Mapping[str, tuple[bool, bool]] = {
 SNR_EDGES_DB = (-5, 0, 5, 10, 20.001)
 DISTANCE_EDGES_M = (0, 20, 40, 80, 121)
 CHUNK = 50
-
-
-def checkpoint_path() -> Path:
-    """The committed checkpoint, which ships with the package."""
-    return Path(str(files("mmedge_export.reference").joinpath("emergency.safetensors")))
 
 
 def predict(network: nn.Module, data: Dataset, *, camera: bool = True, audio: bool = True) -> tuple[Floats, Floats]:
@@ -64,8 +60,8 @@ def evaluate(network: nn.Module, data: Dataset) -> dict[str, Any]:
     by_sensor = {name: predict(network, data, camera=c, audio=a) for name, (c, a) in SENSORS.items()}
     probability, distance = by_sensor["fusion"]
     right = probability.argmax(1) == data.event
-    siren = by_sensor["audio only"][0][:, [1, 3]].sum(1) > 0.5  # noqa: PLR2004
-    beacons = by_sensor["camera only"][0][:, [2, 3]].sum(1) > 0.5  # noqa: PLR2004
+    siren = by_sensor["audio only"][0][:, [1, 3]].sum(1) > 0.5
+    beacons = by_sensor["camera only"][0][:, [2, 3]].sum(1) > 0.5
     own = {"audio only: siren": np.mean(siren == data.siren), "camera only: beacons": np.mean(beacons == data.beacons)}
     return {
         "windows": len(data),
@@ -90,10 +86,13 @@ def _distance_errors(distance_m: Floats, data: Dataset) -> dict[str, dict[str, f
 
 
 def _by(
-    right: npt.NDArray[np.bool_], counted: npt.NDArray[np.bool_], value: npt.NDArray[np.float32], edges: tuple[float, ...]
+    right: npt.NDArray[np.bool_],
+    counted: npt.NDArray[np.bool_],
+    value: npt.NDArray[np.float32],
+    edges: tuple[float, ...],
 ) -> dict[str, float]:
     shares = {}
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = counted & (value >= low) & (value < high)
         if inside.any():
             shares[f"{low:g} to {high:.0f}"] = float(right[inside].mean())
@@ -120,7 +119,7 @@ def _table(report: dict[str, Any]) -> str:
 @click.option("--workers", default=2, show_default=True, help="Processes that draw them.")
 def main(checkpoint: Path | None, output: Path | None, windows: int, workers: int) -> None:
     """Score CHECKPOINT, by default the committed one, and print the report."""
-    network = build_model(load_checkpoint(checkpoint or checkpoint_path()))
+    network = build_model(load_checkpoint(checkpoint or CHECKPOINT))
     report = evaluate(network, draw_dataset(windows, seed=HELD_OUT_SEED, workers=workers))
     click.echo(_table(report))
     if output is not None:

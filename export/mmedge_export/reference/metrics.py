@@ -67,4 +67,5 @@ def area_under_roc(truth: npt.NDArray[np.bool_], value: Floats) -> float:
 
 
 def _share(part: npt.NDArray[np.number], whole: npt.NDArray[np.number]) -> Floats:
-    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    shares: Floats = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+    return shares

@@ -58,8 +58,8 @@ class FrameEncoder(nn.Module):
 class TemporalEncoder(nn.Module):
     """How each place changes over the window: [B, T, 32, 15, 20] to tokens [B, 80, 64].
 
-    Steady lamps and flashing ones differ in the mean, the maximum and the mean absolute step of a place over time, which
-    do not depend on the phase of the flash; a learned mixture of the T pictures adds the rhythm.
+    Steady lamps and flashing ones differ in the mean, the maximum and the mean absolute step of a place over time,
+    which do not depend on the phase of the flash; a learned mixture of the T pictures adds the rhythm.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,8 @@ class Attention(nn.Module):
         return result
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, WIDTH // self.heads)).transpose(1, 2)
+        parts: Tensor = x.unflatten(2, (self.heads, WIDTH // self.heads)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        return parts
 
 
 class AudioEncoder(nn.Module):
@@ -157,15 +158,17 @@ class FusionHead(nn.Module):
         """Decide."""
         questions = self.questions.expand(camera.shape[0], -1, -1)
         seen = self.look(torch.cat([audio, questions], 1), camera)
-        joined = self.join(torch.cat([audio.mean(1), seen[:, :AUDIO_TOKENS].mean(1), seen[:, AUDIO_TOKENS:].mean(1)], 1))
+        joined = self.join(
+            torch.cat([audio.mean(1), seen[:, :AUDIO_TOKENS].mean(1), seen[:, AUDIO_TOKENS:].mean(1)], 1)
+        )
         return self.event(joined), FARTHEST_M * torch.sigmoid(self.distance(joined))
 
 
 class EmergencyNetwork(nn.Module):
     """Event and distance from 8 pictures (0.5 s) and 1 s of sound.
 
-    The distance is trained where a siren is heard or beacons are seen. Elsewhere it is the network's guess at where such
-    a vehicle would be, and means nothing.
+    The distance is trained where a siren is heard or beacons are seen. Elsewhere it is the network's guess at where
+    such a vehicle would be, and means nothing.
     """
 
     def __init__(self) -> None:

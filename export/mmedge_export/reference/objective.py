@@ -37,7 +37,7 @@ def loss(
 ) -> Tensor:
     """Weighted sum of event, distance and hints for one batch, with a sensor missing in some windows.
 
-    A missing sensor is what its encoder makes of the baseline, an input of zeros: the average picture, the average sound.
+    A missing sensor is what its encoder makes of the baseline, an input of zeros: average picture, average sound.
     ``precise`` encodes in float32 instead of bfloat16.
     """
     with torch.autocast("cpu", torch.bfloat16, enabled=not precise):

@@ -1,12 +1,14 @@
 """Train the reference model: ``python -m mmedge_export.reference.train -o checkpoint.safetensors``."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from mmedge_export.checkpoint import save_checkpoint
 from mmedge_export.reference.batches import epoch
@@ -15,6 +17,9 @@ from mmedge_export.reference.network import EmergencyNetwork, build
 from mmedge_export.reference.objective import Hints, loss
 
 __all__ = ["Recipe", "train"]
+
+WARM_UP = 0.15
+LARGEST_GRADIENT = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,9 @@ class Recipe:
     threads: int = 2
 
 
+DEFAULT = Recipe()
+
+
 def train(data: Dataset, recipe: Recipe) -> EmergencyNetwork:
     """Train on windows; the same windows and recipe give the same weights on the same machine.
 
@@ -50,28 +58,40 @@ def train(data: Dataset, recipe: Recipe) -> EmergencyNetwork:
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     random, generator = np.random.default_rng(recipe.seed), torch.Generator().manual_seed(recipe.seed)
-    network, hints = build().to(memory_format=torch.channels_last).train(), Hints()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW([*network.parameters(), *hints.parameters()], weight_decay=recipe.decay)
+    network, hints = build().train(), Hints()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = len(data) // recipe.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=steps * recipe.epochs, pct_start=0.15)
+    step = _stepper(network, hints, recipe, steps * recipe.epochs)
     for number in range(recipe.epochs):
-        for step, batch in enumerate(epoch(data, recipe.batch, random)):
-            value = loss(network, hints, batch, generator, precise=recipe.precise)
-            optimizer.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-            optimizer.step()
-            schedule.step()
-            if step % max(1, steps // 10) == 0:
-                click.echo(f"epoch {number + 1}/{recipe.epochs} step {step}/{steps} loss {value.item():.3f}")
-    return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload, no-any-return]
+        for index, batch in enumerate(epoch(data, recipe.batch, random)):
+            value = step(loss(network, hints, batch, generator, precise=recipe.precise))
+            if index % max(1, steps // 10) == 0:
+                click.echo(f"epoch {number + 1}/{recipe.epochs} step {index}/{steps} loss {value:.3f}")
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return network.eval()
+
+
+def _stepper(network: nn.Module, hints: nn.Module, recipe: Recipe, steps: int) -> Callable[[Tensor], float]:
+    """A function that takes one step down a loss and gives its value."""
+    optimizer = torch.optim.AdamW([*network.parameters(), *hints.parameters()], weight_decay=recipe.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, total_steps=steps, pct_start=WARM_UP)
+
+    def step(value: Tensor) -> float:
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+        optimizer.step()
+        schedule.step()
+        return value.item()
+
+    return step
 
 
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The checkpoint to write.")
-@click.option("--windows", default=Recipe.windows, show_default=True, help="Scenes to train on.")
-@click.option("--epochs", default=Recipe.epochs, show_default=True, help="How often each scene is seen.")
-@click.option("--seed", default=Recipe.seed, show_default=True, help="Of scenes, weights and augmentation.")
+@click.option("--windows", default=DEFAULT.windows, show_default=True, help="Scenes to train on.")
+@click.option("--epochs", default=DEFAULT.epochs, show_default=True, help="How often each scene is seen.")
+@click.option("--seed", default=DEFAULT.seed, show_default=True, help="Of scenes, weights and augmentation.")
 @click.option("--precise", is_flag=True, help="Encode in float32, also where the CPU computes in bfloat16.")
 def main(output: Path, windows: int, epochs: int, seed: int, *, precise: bool) -> None:
     """Draw the scenes, train the reference model, write its checkpoint with the spec inside."""

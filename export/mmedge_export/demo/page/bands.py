@@ -1,6 +1,7 @@
 """Truth and decision as coloured bands over time, with what is not scored hatched and what is wrong marked."""
 
 from collections.abc import Iterator
+from textwrap import shorten
 
 import numpy as np
 
@@ -12,7 +13,7 @@ __all__ = ["HATCH", "label_class", "lane_bands", "runs"]
 
 COLORS = 8  # label colours in the style sheet
 BAND_PX, BETWEEN_PX, MARK_PX = 24.0, 4.0, 7.0
-LETTER_PX = 6.7  # width of a letter, about: decides whether a name fits into its band
+LETTER_PX = 6.6  # width of a letter, about: decides whether a name fits into its band
 
 HATCH = element(
     "defs",
@@ -42,33 +43,43 @@ def runs(values: np.typing.NDArray[np.generic]) -> Iterator[tuple[int, int]]:
 
 def lane_bands(result: DemoResult, time: Axis, box: Box) -> list[Markup]:
     """Two bands and a row of marks; a decision holds until the next one."""
-    t_s = [*result.decided.t_s.tolist(), float(result.decided.t_s[-1]) + 1 / result.decisions_hz]
+    edges = [*result.decided.t_s.tolist(), float(result.decided.t_s[-1]) + 1 / result.decisions_hz]
     parts = []
     for row, (who, values) in enumerate((("truth", result.truth.labels), ("decision", result.decided.labels))):
         band = Box(x=box.x, y=box.y + row * (BAND_PX + BETWEEN_PX), width=box.width, height=BAND_PX)
         parts.append(label(0, band.middle + 4, who, "lane-name"))
         for first, last in runs(values):
-            parts += _segment(result.labels[int(values[first])], int(values[first]), _cut(time, band, t_s, first, last))
+            place = _cut(time, band, edges, first, last)
+            index = int(values[first])
+            parts.append(rectangle(place, f"band {label_class(index)}", result.labels[index]))
+            parts += _name(result, index, [_cut(time, band, edges, *part) for part in _scored(result, first, last)])
         for first, last in runs(result.truth.settled):
             if not result.truth.settled[first]:
-                parts.append(rectangle(_cut(time, band, t_s, first, last), "hatch", "not scored: two labels in the window"))
+                parts.append(rectangle(_cut(time, band, edges, first, last), "hatch", "not scored"))
     marks = Box(x=box.x, y=box.y + 2 * (BAND_PX + BETWEEN_PX), width=box.width, height=MARK_PX)
-    parts.append(label(0, marks.bottom + 1, "scored as wrong", "lane-note"))
+    parts += [rectangle(marks, "mark-row"), label(0, marks.bottom + 1, "scored as wrong", "lane-note")]
     wrong = (result.decided.labels != result.truth.labels) & result.truth.settled
-    parts.append(rectangle(marks, "mark-row"))
-    for first, last in runs(wrong):
-        if wrong[first]:
-            parts.append(rectangle(_cut(time, marks, t_s, first, last), "mark-wrong"))
+    parts += [
+        rectangle(_cut(time, marks, edges, first, last), "mark-wrong") for first, last in runs(wrong) if wrong[first]
+    ]
     return parts
 
 
-def _cut(time: Axis, band: Box, t_s: list[float], first: int, last: int) -> Box:
-    start, end = time.at(t_s[first]), time.at(t_s[last])
+def _cut(time: Axis, band: Box, edges_s: list[float], first: int, last: int) -> Box:
+    start, end = time.at(edges_s[first]), time.at(edges_s[last])
     return Box(x=start, y=band.y, width=end - start, height=band.height)
 
 
-def _segment(name: str, index: int, box: Box) -> list[Markup]:
-    parts = [rectangle(box, f"band {label_class(index)}", name)]
-    if len(name) * LETTER_PX + 12 < box.width:
-        parts.append(label(box.x + 7, box.middle + 4, name, f"band-text on-{label_class(index)}"))
-    return parts
+def _scored(result: DemoResult, first: int, last: int) -> list[tuple[int, int]]:
+    settled = result.truth.settled[first:last]
+    return [(first + start, first + end) for start, end in runs(settled) if settled[start]]
+
+
+def _name(result: DemoResult, index: int, places: list[Box]) -> list[Markup]:
+    """The label's name, shortened if need be, in the widest place that is not hatched."""
+    place = max(places, key=lambda box: box.width, default=None)
+    letters = int((place.width - 12) / LETTER_PX) if place else 0
+    text = shorten(result.labels[index], max(letters, 1), placeholder="…")
+    if place is None or len(text) < min(4, len(result.labels[index])) or len(text) > letters:
+        return []
+    return [label(place.x + 7, place.middle + 4, text, f"band-text on-{label_class(index)}")]

@@ -4,16 +4,16 @@ from math import floor, inf, isfinite, log10
 
 from mmedge_export.demo.page.markup import Markup, element, escaped
 
-__all__ = ["UNKNOWN", "bytes_text", "count_text", "datum", "milliseconds", "rounded", "times_text"]
+__all__ = ["GAP", "UNKNOWN", "bytes_text", "count_text", "datum", "milliseconds", "rounded", "times_text"]
 
 UNKNOWN = "–"
 GAP = "\N{NO-BREAK SPACE}"
 THOUSANDS = "\N{NARROW NO-BREAK SPACE}"
-PLAIN = (1e-3, 1e7)  # outside of this range numbers are written with a power of ten
+PLAIN = (1e-2, 1e7)  # outside of this range numbers are written with a power of ten
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """A number with so many digits that count, never in scientific notation between 0.001 and ten million.
+    """A number with so many digits that count, with a power of ten only below 0.01 and from ten million on.
 
     >>> rounded(0.01234), rounded(7.0), rounded(118.6)
     ('0.0123', '7.00', '119')

@@ -2,6 +2,7 @@
 
 from math import isfinite
 
+from mmedge_export.demo.page.numbers import GAP
 from mmedge_export.demo.result import Contestant, DemoResult
 
 __all__ = ["baseline", "compared", "latency_ms", "latency_ratio", "ours", "work_ratio"]
@@ -39,9 +40,9 @@ def latency_ratio(other: Contestant, contestant: Contestant) -> float:
 def compared(ratio: float, better: str, worse: str, same: str) -> str:
     """A ratio in words; within five percent it is the same.
 
-    >>> compared(5.72, "times less work", "times more work", "as much work")
-    '5.7 times less work'
+    >>> compared(1.02, "times less work", "times more work", "as much work")
+    'as much work'
     """
     if not isfinite(ratio) or 0.95 <= ratio <= 1.05:
         return same
-    return f"{ratio:.1f} {better}" if ratio > 1 else f"{1 / ratio:.1f} {worse}"
+    return f"{ratio:.1f}{GAP}{better}" if ratio > 1 else f"{1 / ratio:.1f}{GAP}{worse}"

@@ -29,7 +29,7 @@ TEXT = """
 html { -webkit-text-size-adjust: 100%; }
 body {
   margin: 0; background: var(--paper); color: var(--ink); font-variant-numeric: tabular-nums;
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif;
+  font: 16px/1.55 -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
 main, header, footer { max-width: 1168px; margin: 0 auto; padding: 0 24px; }
 header { padding-top: 44px; }
@@ -40,10 +40,11 @@ h3 { font-size: 15px; font-weight: 650; margin: 22px 0 6px; }
 p { margin: 0 0 12px; max-width: 46em; }
 .eyebrow { color: var(--accent); font-size: 13px; font-weight: 600; letter-spacing: .04em; margin: 0; }
 .lead { font-size: 18px; color: var(--soft); max-width: 44em; }
-.note, .columns, figcaption { color: var(--soft); font-size: 14px; }
+.note, .columns, figcaption { color: var(--soft); font-size: 14.5px; max-width: 60em; }
 section { border-top: 1px solid var(--rule); margin-top: 40px; padding-top: 26px; }
 footer { color: var(--faint); font-size: 13px; padding-top: 32px; padding-bottom: 48px; }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 0 48px; }
+.two { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 0 48px; }
+@media (max-width: 960px) { .two { grid-template-columns: minmax(0, 1fr); } }
 .two > div { min-width: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0; font-size: 14px; }
 dt { color: var(--soft); }
@@ -75,8 +76,8 @@ NUMBERS = """
 .limit-text { font-size: 13px; color: var(--bad); grid-column: 2; position: relative; height: 20px; }
 .limit-text span { position: absolute; white-space: nowrap; transform: translateX(-50%); }
 .limit-text span.at-end { transform: translateX(-100%); }
-.part { height: 100%; border-right: 1px solid var(--paper); color: #fff; font-size: 12px; line-height: 30px;
-  padding-left: 6px; overflow: hidden; white-space: nowrap; }
+.part { height: 100%; min-width: 0; box-shadow: inset -1px 0 var(--paper); color: #fff; font-size: 12px;
+  line-height: 30px; text-indent: 7px; overflow: hidden; white-space: nowrap; }
 .part.from-camera { background: #4a57b8; } .part.from-audio { background: #a13d86; }
 .part.from-several { background: #0b7a75; }
 """
@@ -102,8 +103,9 @@ td.refused { white-space: normal; color: var(--bad); text-align: center; }
   background: color-mix(in srgb, var(--accent) calc(var(--share) * 62%), var(--panel)); border: 2px solid var(--paper);
 }
 .confusion td.cell.error { background: color-mix(in srgb, var(--bad) calc(var(--share) * 62%), var(--panel)); }
-.confusion .of { display: block; font-size: 12px; color: var(--soft); }
-.columns { columns: 2 320px; column-gap: 40px; margin: 0; display: block; }
+.confusion .of { display: block; font-size: 12px; }
+.confusion th, .confusion td { vertical-align: middle; }
+.columns { columns: 2 320px; column-gap: 44px; margin: 0; display: block; max-width: none; }
 .columns div { break-inside: avoid; margin-bottom: 5px; }
 .columns dt { display: inline; color: var(--ink); font-weight: 600; }
 .columns dt::after { content: ": "; }
@@ -113,7 +115,7 @@ td.refused { white-space: normal; color: var(--bad); text-align: center; }
 FIGURES = """
 figure { margin: 14px 0 0; }
 .drawing { display: block; width: 100%; height: auto; font-size: 12px; }
-.timeline { min-width: 1000px; } .graph { min-width: 980px; } .latency { min-width: 680px; } .moment-of { min-width: 620px; }
+.timeline { min-width: 1000px; } .graph { min-width: 980px; } .latency, .moment-of { min-width: 860px; }
 svg text { fill: var(--ink); }
 .lane-name { font-weight: 650; font-size: 13px; }
 svg .lane-note, svg .tick { fill: var(--soft); font-size: 11.5px; }
@@ -124,8 +126,7 @@ svg .lane-note, svg .tick { fill: var(--soft); font-size: 11.5px; }
 .plate { fill: var(--plate); }
 svg .plate-text { fill: #fff; font-size: 11.5px; font-weight: 600; }
 .event { stroke: var(--ink); stroke-width: 1.3; }
-.event-text { font-size: 12px; }
-.band { stroke: var(--paper); stroke-width: 1; }
+.event-text { font-size: 12px; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; }
 .band-text { font-size: 12px; font-weight: 600; }
 .hatch { fill: url(#hatch); }
 .hatch-line { stroke: var(--hatch); stroke-width: 5; }
@@ -140,10 +141,10 @@ svg .plate-text { fill: #fff; font-size: 11.5px; font-weight: 600; }
 .swatch { width: 22px; height: 13px; border-radius: 2px; flex: none; }
 .swatch.hatched { background: repeating-linear-gradient(135deg, var(--faint) 0 2px, transparent 2px 6px); }
 .swatch.wrong { background: var(--bad); }
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 210px), 1fr)); gap: 16px; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); gap: 18px 16px; }
 .sheet figure { margin: 0; }
 .sheet svg { display: block; width: 100%; height: auto; border-radius: 4px; }
-.sheet figcaption { font-size: 13px; line-height: 1.4; padding-top: 5px; }
+.sheet figcaption { text-wrap: pretty; font-size: 13px; line-height: 1.4; padding-top: 5px; }
 .sheet figcaption b { color: var(--ink); }
 svg .from-camera { stroke: var(--camera); } svg .from-audio { stroke: var(--audio); }
 svg .from-several { stroke: var(--several); }
@@ -159,8 +160,10 @@ svg .edge-name { font-size: 11px; fill: var(--soft); }
 .edge { stroke: var(--soft); }
 .cut { stroke: var(--bad); stroke-width: 1.6; stroke-dasharray: 6 5; }
 svg .cut-text { fill: var(--bad); font-size: 12.5px; font-weight: 600; }
-.slot { fill: var(--accent-soft); stroke: var(--camera); stroke-width: 1; }
-.slot.newest { fill: var(--camera); }
+.hole { fill: var(--paper); }
+.slot { fill: var(--paper); stroke-width: 1.2; }
+.slot.newest.from-camera { fill: var(--camera); } .slot.newest.from-audio { fill: var(--audio); }
+.slot.newest.from-several { fill: var(--several); }
 .load { fill: var(--accent); stroke: none; }
 .load-track { fill: var(--rule); }
 .hill { fill: var(--rival); fill-opacity: .45; stroke: var(--rival); stroke-width: 1.2; }

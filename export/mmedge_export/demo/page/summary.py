@@ -78,7 +78,7 @@ def _work_tile(result: DemoResult) -> Markup:
     mine, other = ours(result), baseline(result)
     own = f"{rounded(mine.work_ms_per_s)} ms"
     if other is None:
-        return _tile(datum(mine.work_ms_per_s, own), "work per second of stream", f"of the 1000 ms of one core")
+        return _tile(datum(mine.work_ms_per_s, own), "work per second of stream", "of the 1000 ms of one core")
     ratio = work_ratio(other, mine)
     how = f"{own} instead of {rounded(other.work_ms_per_s)} ms ({other.name})"
     if ratio < 1:
@@ -106,5 +106,8 @@ def _accuracy_tile(result: DemoResult) -> Markup:
     if not scored:
         return _tile(escaped(UNKNOWN), "of the scored decisions are right", "no decision of this clip could be scored")
     number = int(right[result.truth.settled].sum())
-    how = f"{count_text(number)} of {count_text(scored)}, on this one clip; every way of running decides alike"
+    apart = max(contestant.worst_difference for contestant in result.contestants)
+    how = (
+        f"{count_text(number)} of {count_text(scored)}, on this one clip; outputs differ by at most {rounded(apart, 2)}"
+    )
     return _tile(datum(result.accuracy, f"{result.accuracy:.1%}"), "of the scored decisions are right", how)

@@ -14,8 +14,9 @@ from mmedge_export.demo.result import DemoResult
 
 __all__ = ["label_legend", "timeline"]
 
-WIDTH_PX, LEFT_PX, RIGHT_PX = 1120.0, 144.0, 1112.0
-EVENT_ROW_PX, TIME_AXIS_PX, BETWEEN_PX = 22.0, 30.0, 16.0
+WIDTH_PX, LEFT_PX, RIGHT_PX = 1120.0, 156.0, 1112.0
+EVENT_ROW_PX, TIME_AXIS_PX, BETWEEN_PX = 22.0, 24.0, 20.0
+TICK_PX = 13.0  # ticks nearer to one another are left out
 FREQUENCIES_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 
 Lane = Callable[[DemoResult, Axis, Box], list[Markup]]
@@ -54,7 +55,9 @@ def label_legend(result: DemoResult) -> Markup:
         element("li", element("span", class_=f"swatch {label_class(i)}"), escaped(name))
         for i, name in enumerate(result.labels)
     ]
-    swatches.append(element("li", element("span", class_="swatch hatched"), escaped("two labels in the window: not scored")))
+    swatches.append(
+        element("li", element("span", class_="swatch hatched"), escaped("two labels in the window: not scored"))
+    )
     swatches.append(element("li", element("span", class_="swatch wrong"), escaped("scored as wrong")))
     return element("ul", *swatches, class_="legend")
 
@@ -110,12 +113,20 @@ def _lane_spectrogram(result: DemoResult, time: Axis, box: Box) -> list[Markup]:
         height=box.height,
         preserveAspectRatio="none",
     )
-    parts = [label(0, box.y + 12, "sound", "lane-name"), label(0, box.y + 28, f"dark to light: {RANGE_DB:g} dB", "lane-note")]
-    parts.append(image)
+    parts = [
+        image,
+        label(0, box.y + 12, "sound", "lane-name"),
+        label(0, box.y + 28, "dark to light:", "lane-note"),
+        label(0, box.y + 43, f"{RANGE_DB:g} dB", "lane-note"),
+    ]
+    above = box.bottom + TICK_PX
     for hz in FREQUENCIES_HZ:
         if bands > 1 and result.spectrogram_hz[0] <= hz <= result.spectrogram_hz[-1]:
             row = float(np.interp(hz, result.spectrogram_hz, np.arange(bands)))
             y = box.bottom - (row + 0.5) / bands * box.height
+            if above - y < TICK_PX:
+                continue
+            above = y
             parts.append(line((box.x - 4, y), (box.x, y), "axis"))
             parts.append(label(box.x - 7, y + 4, f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz} Hz", "tick", "end"))
     return parts

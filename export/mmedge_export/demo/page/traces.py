@@ -8,7 +8,15 @@ from mmedge_export.demo.page.numbers import rounded
 from mmedge_export.demo.page.svg import Axis, Box, label, line, ticks, trace
 from mmedge_export.demo.result import DemoResult, Floats
 
-__all__ = ["distance_error_m", "lane_ages", "lane_distance", "lane_probabilities", "port_class", "scale_lines"]
+__all__ = [
+    "distance_error_m",
+    "lane_ages",
+    "lane_distance",
+    "lane_probabilities",
+    "port_class",
+    "port_legend",
+    "scale_lines",
+]
 
 
 def port_class(result: DemoResult, port: str) -> str:
@@ -69,10 +77,19 @@ def lane_ages(result: DemoResult, time: Axis, box: Box) -> list[Markup]:
     ages = result.decided.age_ms
     high = max([1.0, *(float(np.nanmax(age)) for age in ages.values() if np.isfinite(age).any())])
     axis = Axis(low=0, high=high, start_px=box.bottom, end_px=box.y)
-    parts = [label(0, box.y + 12, "age of the data", "lane-name")]
+    parts = [label(0, box.y + 12, "age of data", "lane-name")]
     parts += scale_lines(axis, box, ticks(0, high, 4), " ms")
-    for row, (port, age) in enumerate(ages.items()):
-        kind, y = f"curve fine {port_class(result, port)}", box.y + 28 + 16 * row
-        parts += [label(24, y, port, "lane-note"), line((0, y - 4), (18, y - 4), kind)]
-        parts.append(trace(time, axis, result.decided.t_s, age, kind))
+    parts += port_legend(result, box)
+    for port, age in ages.items():
+        parts.append(trace(time, axis, result.decided.t_s, age, f"curve fine {port_class(result, port)}"))
+    return parts
+
+
+def port_legend(result: DemoResult, box: Box) -> list[Markup]:
+    """The sensors' names and colours, left of a lane."""
+    parts = []
+    for row, port in enumerate(result.decided.age_ms):
+        y = box.y + 28 + 16 * row
+        parts.append(line((0, y - 4), (18, y - 4), f"curve {port_class(result, port)}"))
+        parts.append(label(24, y, port, "lane-note"))
     return parts

@@ -1,7 +1,7 @@
 """Lamps that flash: beacons of emergency vehicles, direction indicators, warning lamps of road works.
 
-Source: UN Regulation No. 65, special warning lamps: 2 to 4 flashes per second, where a train of short pulses counts as one
-flash. SAE J845: 1.0 to 4.0 Hz. Direction indicators: UN Regulation No. 48, 90 ± 30 per minute.
+Source: UN Regulation No. 65, special warning lamps: 2 to 4 flashes per second, where a train of short pulses counts as
+one flash. SAE J845: 1.0 to 4.0 Hz. Direction indicators: UN Regulation No. 48, 90 ± 30 per minute.
 """
 
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ NEAREST_M = 5.0
 LOUDEST = 0.99
 SOUND_STREAM = 1
 FADE_S = 0.02
+STEEPEST_TILT = 0.25
 
 
 def hear(world: World, span_s: Range) -> npt.NDArray[np.float32]:
@@ -29,11 +30,12 @@ def hear(world: World, span_s: Range) -> npt.NDArray[np.float32]:
     """
     random = np.random.default_rng([world.seed, SOUND_STREAM])
     t_s = span_s[0] + np.arange(round((span_s[1] - span_s[0]) * RATE_HZ)) / RATE_HZ
-    rest = background(world, t_s, random)
-    loudness = float(np.sqrt(np.mean(rest**2)))
-    total = rest + sum(
-        10 ** (source.level_db / 20) * loudness * siren_at_microphone(source, t_s, world.ego_mps) for source in world.sirens
-    )
+    tilt = random.uniform(-STEEPEST_TILT, STEEPEST_TILT)
+    total = _through_microphone(background(world, t_s, random), tilt)
+    loudness = float(np.sqrt(np.mean(total**2)))
+    for source in world.sirens:
+        siren = _through_microphone(siren_at_microphone(source, t_s, world.ego_mps), tilt)
+        total = total + 10 ** (source.level_db / 20) * loudness * siren
     return _recorded(_echoed(total, random), random)
 
 
@@ -68,14 +70,19 @@ def _echoed(wave: Floats, random: np.random.Generator) -> Floats:
         delay, strength = int(random.uniform(0.004, 0.09) * RATE_HZ), random.uniform(0.05, 0.4)
         result[delay:] += strength * wave[:-delay]
         power += strength**2
-    return result / np.sqrt(power)
+    leveled: Floats = result / np.sqrt(power)
+    return leveled
+
+
+def _through_microphone(wave: Floats, tilt: float) -> Floats:
+    """A response that is 1 at 1 kHz, tilted by ``tilt`` times 6 dB per octave, without the rumble below 60 Hz."""
+    hz = np.fft.rfftfreq(len(wave), 1 / RATE_HZ)
+    response = (np.maximum(hz, 30) / 1000) ** tilt * (hz / (hz + 60))
+    return np.fft.irfft(np.fft.rfft(wave) * response, len(wave))
 
 
 def _recorded(wave: Floats, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Microphone and its gain: a tilted response, a level of -44 to -14 dB of full scale, its own noise, clipping."""
-    hz = np.fft.rfftfreq(len(wave), 1 / RATE_HZ)
-    response = (np.maximum(hz, 30) / 1000) ** random.uniform(-0.25, 0.25) * (hz / (hz + 60))
-    shaped = normalized(np.fft.irfft(np.fft.rfft(wave) * response, len(wave)))
+    """The recorder: a level of -44 to -14 dB of full scale, its own noise, clipping."""
     level = 10 ** (random.uniform(-44, -14) / 20)
     own = 10 ** (-72 / 20) * random.standard_normal(len(wave))
-    return (level * shaped + own).clip(-LOUDEST, LOUDEST).astype(np.float32)
+    return (level * normalized(wave) + own).clip(-LOUDEST, LOUDEST).astype(np.float32)

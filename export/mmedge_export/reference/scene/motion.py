@@ -62,8 +62,8 @@ def _extended(t_s: Floats, knots: tuple[float, ...], values: tuple[float, ...]) 
 def emission_times(t_s: Floats, track: Track, ego_mps: float) -> Floats:
     """When the sound that is heard at each time left its source: the whole of the Doppler effect.
 
-    The microphone moves forward at a constant speed. A sound emitted at ``e`` from (x, z) meets it after the delay d that
-    solves ``x² + (z - ego d)² = (c d)²``.
+    The microphone moves forward at a constant speed. A sound emitted from (x, z) meets it after the delay d that solves
+    ``x² + (z - ego d)² = (c d)²``.
 
     Args:
         t_s: [N] rising times at the microphone.

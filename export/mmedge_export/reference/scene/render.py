@@ -46,7 +46,7 @@ def _draw_markings(canvas: Canvas, travelled_m: float) -> None:
 def _draw_things(canvas: Canvas, world: World, t_s: float) -> None:
     """Back to front: the houses, which wall the street in, then whatever stands or drives between them."""
     places = [(thing.along_m - world.ego_mps * t_s, thing) for thing in world.roadside]
-    near = [(z, thing) for z, thing in places if -30 < z < FARTHEST_M]  # noqa: PLR2004
+    near = [(z, thing) for z, thing in places if -30 < z < FARTHEST_M]
     order = [(thing.lines_street, z, partial(thing.draw, canvas, z, t_s)) for z, thing in near]
     order += [(False, v.track.now(t_s)[1], partial(draw_vehicle, canvas, v, t_s)) for v in world.vehicles]
     for _, _, draw in sorted(order, key=lambda item: item[:2], reverse=True):

@@ -1,6 +1,5 @@
-"""What stands beside the road: houses with lit windows and shop signs, trees, street lamps, traffic lights, road works."""
+"""What stands beside the road: houses with lit windows and shop signs, trees, lamps, traffic lights, road works."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,7 +68,7 @@ class House:
         """Draw its two visible walls."""
         x, outward = (LEFT_M, -12.0) if self.left else (RIGHT_M, 12.0)
         near, far = max(z_m, 1.5), z_m + self.length_m
-        if 1.5 < z_m < FRONT_FARTHEST_M:  # noqa: PLR2004
+        if 1.5 < z_m < FRONT_FARTHEST_M:
             dark: Color = (0.8 * self.paint[0], 0.8 * self.paint[1], 0.8 * self.paint[2])
             canvas.board(min(x, x + outward), max(x, x + outward), 0, self.height_m, z_m, dark)
         canvas.wall(x, 0, self.height_m, near, far, self.paint)
@@ -82,14 +81,17 @@ class House:
         along, up = np.arange(int(self.length_m // 3))[None, :], np.arange(int(self.height_m // 3))[:, None]
         lit = np.array(self.windows)[(up * 7 + along) % len(self.windows)]
         near, low = z_m + 3 * along + 0.8 + 0 * up, 3 * up + 1.1 + 0 * along
-        for which, color in ((~lit, canvas.shade((70.0, 80.0, 92.0), max(z_m, 0))), (lit, self._lit(canvas, max(z_m, 0)))):
+        for which, color in (
+            (~lit, canvas.shade((70.0, 80.0, 92.0), max(z_m, 0))),
+            (lit, self._lit(canvas, max(z_m, 0))),
+        ):
             chosen = which & (near > WINDOW_NEAREST_M)
             if chosen.any():
                 cv2.fillPoly(canvas.pixels, _windows(x, near[chosen], low[chosen]), color, cv2.LINE_8, WINDOW_BITS)
 
     def _lit(self, canvas: Canvas, z_m: float) -> Color:
         """A lit window shines by itself at night and is one more window by day."""
-        glow = (235.0, 200.0, 130.0) if canvas.daylight < 0.5 else (95.0, 105.0, 118.0)  # noqa: PLR2004
+        glow = (235.0, 200.0, 130.0) if canvas.daylight < 0.5 else (95.0, 105.0, 118.0)
         clear = float(np.exp(-z_m / canvas.visibility_m))
         red, green, blue = (g * clear + f * (1 - clear) for g, f in zip(glow, canvas.fog, strict=True))
         return red, green, blue
@@ -97,7 +99,7 @@ class House:
     def _draw_sign(self, canvas: Canvas, x: float, z_m: float, t_s: float) -> None:
         power = 1.0 if self.sign_flasher is None else self.sign_flasher.power(t_s)
         place = z_m + 0.5 * self.length_m
-        if power <= 0 or place < 4 or self.sign is None:  # noqa: PLR2004
+        if power <= 0 or place < 4 or self.sign is None:
             return
         inward = 0.4 if self.left else -0.4
         for step in range(4):
@@ -121,7 +123,7 @@ class Tree:
 
     def draw(self, canvas: Canvas, z_m: float, t_s: float) -> None:  # noqa: ARG002
         """Draw trunk and crown."""
-        if z_m < 3:  # noqa: PLR2004
+        if z_m < 3:
             return
         canvas.board(self.x_m - 0.14, self.x_m + 0.14, 0, 0.6 * self.height_m, z_m, (70.0, 52.0, 38.0))
         for right, up, size in ((0, 0.72, 0.30), (-0.17, 0.62, 0.22), (0.18, 0.64, 0.23)):
@@ -149,7 +151,7 @@ class Post:
 
     def draw(self, canvas: Canvas, z_m: float, t_s: float) -> None:
         """Draw post, arm or barrier, and lamp."""
-        if z_m < 2.5:  # noqa: PLR2004
+        if z_m < 2.5:
             return
         if self.barrier:
             for part in range(6):
@@ -158,11 +160,19 @@ class Post:
         canvas.board(self.x_m - 0.06, self.x_m + 0.06, 0, self.height_m, z_m, (62.0, 64.0, 66.0))
         end = self.x_m + self.arm_m
         if self.arm_m:
-            canvas.board(min(self.x_m, end), max(self.x_m, end), self.height_m - 0.08, self.height_m, z_m, (62.0, 64.0, 66.0))
+            canvas.board(
+                min(self.x_m, end), max(self.x_m, end), self.height_m - 0.08, self.height_m, z_m, (62.0, 64.0, 66.0)
+            )
         power = self.power if self.flasher is None else self.power * self.flasher.power(t_s)
         canvas.shine(
             Lamp(
-                x_m=end, up_m=self.height_m - 0.1, z_m=z_m, radius_m=self.radius_m, color=self.lamp, power=power, halo=3.5
+                x_m=end,
+                up_m=self.height_m - 0.1,
+                z_m=z_m,
+                radius_m=self.radius_m,
+                color=self.lamp,
+                power=power,
+                halo=3.5,
             )
         )
 
@@ -177,15 +187,15 @@ def draw_roadside(random: np.random.Generator, *, length_m: float, dark: bool) -
     """
     things: list[Roadside] = []
     for left in (False, True):
-        things += _row(length_m, random.uniform(-20, 0), lambda at, left=left: _house(random, at, left=left))
+        things += _row(random, length_m, left=left)
     gap = random.uniform(9, 25)
     things += [
         Tree(along_m=at, x_m=float(random.choice([-9.0, 5.9])), height_m=random.uniform(5, 8), paint=_green(random))
         for at in np.arange(random.uniform(0, gap), length_m, gap)
-        if random.uniform() < 0.7  # noqa: PLR2004
+        if random.uniform() < 0.7
     ]
     gap = random.uniform(22, 38)
-    warm: Color = (1.0, 0.75, 0.4) if random.uniform() < 0.5 else (0.9, 0.95, 1.0)  # noqa: PLR2004
+    warm: Color = (1.0, 0.75, 0.4) if random.uniform() < 0.5 else (0.9, 0.95, 1.0)
     things += [
         Post(along_m=at, x_m=x, arm_m=arm, height_m=6.5, lamp=warm, radius_m=0.22, power=0.8 * dark)
         for at in np.arange(random.uniform(0, gap), length_m, gap)
@@ -194,10 +204,11 @@ def draw_roadside(random: np.random.Generator, *, length_m: float, dark: bool) -
     return tuple(things + _signals(random, length_m) + _works(random, length_m))
 
 
-def _row(length_m: float, at: float, build: Callable[[float], House]) -> list[Roadside]:
+def _row(random: np.random.Generator, length_m: float, *, left: bool) -> list[Roadside]:
     houses: list[Roadside] = []
+    at = random.uniform(-20, 0)
     while at < length_m:
-        house = build(at)
+        house = _house(random, at, left=left)
         houses.append(house)
         at += house.length_m
     return houses
@@ -206,7 +217,7 @@ def _row(length_m: float, at: float, build: Callable[[float], House]) -> list[Ro
 def _house(random: np.random.Generator, at: float, *, left: bool) -> House:
     tone = random.uniform(90, 190)
     paint: Color = (tone + random.uniform(-10, 30), tone + random.uniform(-15, 12), tone + random.uniform(-35, 10))
-    sign = SIGN_COLORS[random.integers(len(SIGN_COLORS))] if random.uniform() < 0.22 else None  # noqa: PLR2004
+    sign = SIGN_COLORS[random.integers(len(SIGN_COLORS))] if random.uniform() < 0.22 else None
     slow = Flasher(rate_hz=random.uniform(0.3, 0.9), phase=random.uniform(), pulses=((0.0, 0.6),), color=AMBER)
     return House(
         along_m=at,
@@ -216,7 +227,7 @@ def _house(random: np.random.Generator, at: float, *, left: bool) -> House:
         paint=paint,
         windows=tuple(bool(b) for b in random.uniform(size=31) < random.uniform(0.1, 0.6)),
         sign=sign,
-        sign_flasher=slow if random.uniform() < 0.25 else None,  # noqa: PLR2004
+        sign_flasher=slow if random.uniform() < 0.25 else None,
     )
 
 
@@ -233,21 +244,20 @@ def _green(random: np.random.Generator) -> Color:
 
 
 def _signals(random: np.random.Generator, length_m: float) -> list[Roadside]:
-    if random.uniform() > 0.5:  # noqa: PLR2004
+    if random.uniform() > 0.5:
         return []
     at, color = random.uniform(15, length_m), SIGNAL_COLORS[random.integers(3)]
-    return [
-        Post(along_m=at, x_m=x, arm_m=0.0, height_m=3.2, lamp=color, radius_m=0.12, power=0.9) for x in (4.4, -7.8)
-    ]
+    return [Post(along_m=at, x_m=x, arm_m=0.0, height_m=3.2, lamp=color, radius_m=0.12, power=0.9) for x in (4.4, -7.8)]
 
 
 def _works(random: np.random.Generator, length_m: float) -> list[Roadside]:
-    if random.uniform() > 0.3:  # noqa: PLR2004
+    if random.uniform() > 0.3:
         return []
     start, rate = random.uniform(8, 0.7 * length_m), random.uniform(*WARNING_HZ)
     return [
         Post(
-            along_m=start + 5.0 * k, x_m=3.2, arm_m=0.0, height_m=1.25, lamp=AMBER, radius_m=0.1, power=0.95, barrier=True,
+            along_m=start + 5.0 * k, x_m=3.2, arm_m=0.0, height_m=1.25, lamp=AMBER, radius_m=0.1, power=0.95,
+            barrier=True,
             flasher=Flasher(rate_hz=rate, phase=(0.25 * k) % 1, pulses=((0.0, 0.35),), color=AMBER),
         )
         for k in range(random.integers(2, 6))

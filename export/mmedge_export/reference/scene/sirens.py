@@ -2,8 +2,8 @@
 
 Source: Wail and yelp are "slow" and "rapid, continuous automatic cycling of increasing and decreasing frequencies",
 hi-lo alternates "between a fixed high and a fixed low frequency" (California Code of Regulations, Title 13, § 1021).
-Cycle rates of 10 to 30 (wail) and 150 to 250 (yelp) per minute: SAE J1849, Emergency Vehicle Sirens. Hi-lo: DIN 14610, two
-tones a perfect fourth apart (4:3) between 360 and 630 Hz.
+Cycle rates of 10 to 30 (wail) and 150 to 250 (yelp) per minute: SAE J1849, Emergency Vehicle Sirens. Hi-lo: DIN 14610,
+two tones a perfect fourth apart (4:3) between 360 and 630 Hz.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,16 @@ import numpy as np
 
 from mmedge_export.reference.scene.motion import Floats
 
-__all__ = ["CYCLES_PER_MINUTE", "HARMONICS", "LIMITS_HZ", "Siren", "SirenKind", "draw_siren", "frequency_hz", "siren_wave"]
+__all__ = [
+    "CYCLES_PER_MINUTE",
+    "HARMONICS",
+    "LIMITS_HZ",
+    "Siren",
+    "SirenKind",
+    "draw_siren",
+    "frequency_hz",
+    "siren_wave",
+]
 
 SirenKind = Literal["wail", "yelp", "hi-lo"]
 

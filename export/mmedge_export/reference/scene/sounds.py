@@ -1,7 +1,7 @@
 """Every other sound of a road: the bed of noise, and what could be taken for a siren.
 
-The alarms stay outside the definition of a siren, which excludes unvarying sounds, cycles faster than 400 per minute and
-interrupted sounds slower than 90 or faster than 400 per minute.
+The alarms stay outside the definition of a siren, which excludes unvarying sounds, cycles faster than 400 per minute
+and interrupted sounds slower than 90 or faster than 400 per minute.
 
 Source: California Code of Regulations, Title 13, § 1021 (a) (1) to (3).
 """
@@ -23,7 +23,8 @@ Sound = Callable[[Floats, Random], Floats]
 def normalized(wave: Floats) -> Floats:
     """The same sound at mean square 1; silence stays silence."""
     power = float(np.mean(wave**2))
-    return wave / np.sqrt(power) if power > 0 else wave
+    result: Floats = wave / np.sqrt(power) if power > 0 else wave
+    return result
 
 
 def ambient(t_s: Floats, random: Random, *, rain: float, speed_mps: float) -> Floats:
@@ -40,22 +41,26 @@ def horn(t_s: Floats, random: Random) -> Floats:
     """A car's two-tone horn: two steady tones, pressed now and then."""
     low = random.uniform(320, 450)
     tones = _tone(t_s, low, 8, 0.5) + _tone(t_s, low * random.uniform(1.18, 1.3), 8, 0.5)
-    return tones * _pressed(t_s, random, longest_s=1.2)
+    result: Floats = tones * _pressed(t_s, random, longest_s=1.2)
+    return result
 
 
 def music(t_s: Floats, random: Random) -> Floats:
     """A tune over chords and a beat, from another car's window."""
     beat_s = 60 / random.uniform(80, 150) / random.choice([1, 2])
     scale = 220 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12, 14, 16]) / 12 + random.uniform(0, 1.5))
-    note = (t_s / beat_s + random.uniform()).astype(int)
-    age = t_s / beat_s + random.uniform() - note
+    beats = t_s / beat_s + random.uniform()
+    note = beats.astype(int)
+    age = beats - note
     melody = scale[random.integers(0, len(scale), note.max() + 1)][note]
     chord = scale[random.integers(0, 4, note.max() // 4 + 1)][note // 4] / 2
     vibrato = 1 + random.uniform(0, 0.01) * np.sin(2 * np.pi * 5.5 * t_s)
-    decay = np.exp(-random.uniform(0, 3) * np.clip(age, 0, 1))
+    decay = np.exp(-random.uniform(0, 3) * age)
     tune = _voice(melody * vibrato, 4, random.uniform(0.8, 1.6)) * decay
-    drum = _shaped(len(t_s), random, slope=0.3) * np.exp(-12 * np.clip(age, 0, 1))
-    return tune + 0.6 * _voice(chord, 5, 1.0) + 0.6 * _voice(chord * 1.5, 5, 1.0) + random.uniform(0, 1) * drum
+    drum = _shaped(len(t_s), random, slope=0.3) * np.exp(-12 * age)
+    harmony = _voice(chord, 5, 1.0) + _voice(chord * 1.5, 5, 1.0)
+    result: Floats = tune + 0.6 * harmony + random.uniform(0, 1) * drum
+    return result
 
 
 def alarm(t_s: Floats, random: Random) -> Floats:
@@ -76,7 +81,9 @@ def reversing(t_s: Floats, random: Random) -> Floats:
 
 def squeal(t_s: Floats, random: Random) -> Floats:
     """Brakes: one thin tone above the range of a siren's fundamental that wanders a little."""
-    pitch = random.uniform(2100, 4200) * (1 + 0.03 * np.sin(2 * np.pi * random.uniform(0.2, 2) * t_s + random.uniform(0, 6)))
+    pitch = random.uniform(2100, 4200) * (
+        1 + 0.03 * np.sin(2 * np.pi * random.uniform(0.2, 2) * t_s + random.uniform(0, 6))
+    )
     return _voice(pitch, 2, 2.5) * _pressed(t_s, random, longest_s=1.5)
 
 

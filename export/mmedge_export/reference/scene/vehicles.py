@@ -8,6 +8,8 @@ from mmedge_export.reference.scene.optics import Canvas, Color, Lamp
 
 __all__ = ["BODIES", "EMERGENCY_KINDS", "TRAFFIC_KINDS", "Body", "Vehicle", "draw_vehicle"]
 
+Place = tuple[float, float, float]
+
 WHITE: Color = (1.0, 0.95, 0.85)
 TAIL: Color = (1.0, 0.05, 0.03)
 GLASS: Color = (45.0, 55.0, 65.0)
@@ -156,9 +158,9 @@ def _lamps(vehicle: Vehicle, x: float, z: float, t_s: float) -> list[Lamp]:
             for side in (-1, 1)
         ]
     if vehicle.indicator is not None:
-        found.append(_flash(vehicle.indicator, t_s, x + vehicle.side * half, 0.75, z, 0.9))
+        found.append(_flash(vehicle.indicator, t_s, (x + vehicle.side * half, 0.75, z), 0.9))
     if vehicle.warning is not None:
-        found.append(_flash(vehicle.warning, t_s, x, vehicle.body.height_m + 0.1, z, 1.0))
+        found.append(_flash(vehicle.warning, t_s, (x, vehicle.body.height_m + 0.1, z), 1.0))
     return found + _beacon_lamps(vehicle, x, z, t_s)
 
 
@@ -168,19 +170,18 @@ def _beacon_lamps(vehicle: Vehicle, x: float, z: float, t_s: float) -> list[Lamp
     body, found = vehicle.body, []
     power = vehicle.beacon_power
     for side, flasher in zip((-1, 1), vehicle.beacons, strict=True):
-        found.append(_flash(flasher, t_s, x + side * 0.33 * body.width_m, body.height_m + 0.1, z, power, 0.2, 4.5))
-        found.append(_flash(flasher, t_s, x + side * 0.22 * body.width_m, 0.85, z, 0.7 * power, 0.07, 3.0))
+        found.append(_flash(flasher, t_s, (x + side * 0.33 * body.width_m, body.height_m + 0.1, z), power, 0.2, 4.5))
+        found.append(_flash(flasher, t_s, (x + side * 0.22 * body.width_m, 0.85, z), 0.7 * power, 0.07, 3.0))
     return found
 
 
-def _flash(  # noqa: PLR0913
-    flasher: Flasher, t_s: float, x: float, up: float, z: float, power: float, radius: float = 0.09, halo: float = 3.0
-) -> Lamp:
+def _flash(flasher: Flasher, t_s: float, place: Place, power: float, radius_m: float = 0.09, halo: float = 3.0) -> Lamp:
+    x, up, z = place
     strength = power * flasher.power(t_s)
-    return Lamp(x_m=x, up_m=up, z_m=z, radius_m=radius, color=flasher.color, power=strength, halo=halo)
+    return Lamp(x_m=x, up_m=up, z_m=z, radius_m=radius_m, color=flasher.color, power=strength, halo=halo)
 
 
-def lamp_spots(vehicle: Vehicle, t_s: float) -> list[tuple[float, float, float]]:
+def lamp_spots(vehicle: Vehicle, t_s: float) -> list[Place]:
     """Where the roof beacons are, lit or not: right, up and ahead of the camera in metres."""
     x, z = vehicle.track.now(t_s)
     up = vehicle.body.height_m + 0.1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,8 @@ __all__ = ["Look", "draw_look", "empty_road", "exposed"]
 
 SHAPE = (HEIGHT_PX + 2 * MARGIN_PX, WIDTH_PX + 2 * MARGIN_PX)
 RAIN_LAYERS = 6
+NOISE_LEVELS = 16.0
+SHARP_PX = 0.3
 DARK = 0.4
 """Daylight below this switches lamps on."""
 
@@ -66,11 +69,11 @@ def draw_look(random: np.random.Generator) -> Look:
     """Day, dusk or night; clear, rain or fog; a good or a poor camera."""
     daylight = (random.uniform(0.6, 1.0), random.uniform(0.25, 0.5), random.uniform(0.05, 0.15))[random.integers(3)]
     grey = random.uniform()
-    rain = random.uniform(0.3, 1.0) if random.uniform() < 0.3 else 0.0  # noqa: PLR2004
-    fog = random.uniform() < 0.2  # noqa: PLR2004
+    rain = random.uniform(0.3, 1.0) if random.uniform() < 0.3 else 0.0
+    fog = random.uniform() < 0.2
     top = _mixed((70, 120, 190), (150, 155, 160), grey)
     low = _mixed((190, 205, 220), (185, 187, 190), grey)
-    if daylight < 0.5:  # noqa: PLR2004
+    if daylight < 0.5:
         low = _mixed((225, 150, 110), (130, 130, 140), grey)
     return Look(
         daylight=daylight,
@@ -78,7 +81,7 @@ def draw_look(random: np.random.Generator) -> Look:
         sky_low=_scaled(low, daylight),
         visibility_m=random.uniform(60, 140) if fog else random.uniform(220, 700),
         rain=rain,
-        noise=random.uniform(1, 5) + (random.uniform(2, 9) if daylight < 0.5 else 0),  # noqa: PLR2004
+        noise=random.uniform(1, 5) + (random.uniform(2, 9) if daylight < 0.5 else 0),
         blur_px=random.uniform(0.0, 1.1),
         exposure=random.uniform(0.75, 1.25),
         swing=random.uniform(0.0, 0.2),
@@ -118,23 +121,24 @@ def exposed(picture: Pixels, look: Look, t_s: float, random: np.random.Generator
         t_s: When, for shake and exposure.
         random: For the rain and the noise of this one picture.
     """
-    down = MARGIN_PX + round(look.shake_px * np.sin(2 * np.pi * 1.7 * t_s) + look.shake_px * np.sin(2 * np.pi * 4.1 * t_s))
+    down = MARGIN_PX + round(
+        look.shake_px * np.sin(2 * np.pi * 1.7 * t_s) + look.shake_px * np.sin(2 * np.pi * 4.1 * t_s)
+    )
     right = MARGIN_PX + round(0.5 * look.shake_px * np.sin(2 * np.pi * 1.1 * t_s + 1))
     if look.rain > 0:
         rain = _rain()[random.integers(RAIN_LAYERS)]
         cv2.addWeighted(picture, 1.0, rain, look.rain * (0.3 + 0.25 * look.daylight), 0, picture)
-    cut = picture[down : down + HEIGHT_PX, right : right + WIDTH_PX]
-    if look.blur_px > 0.3:  # noqa: PLR2004
+    cut: Any = picture[down : down + HEIGHT_PX, right : right + WIDTH_PX]
+    if look.blur_px > SHARP_PX:
         cut = cv2.GaussianBlur(cut, (0, 0), look.blur_px)
     gain = look.exposure * (1 + look.swing * np.sin(2 * np.pi * look.swing_hz * t_s))
     cut = cv2.convertScaleAbs(cut, alpha=float(gain), beta=4.0)
     more, less = _noise()
     top, left = random.integers(0, 64, 2)
     window = np.s_[top : top + HEIGHT_PX, left : left + WIDTH_PX]
-    strength = look.noise / 16
+    strength = look.noise / NOISE_LEVELS
     cut = cv2.addWeighted(cut, 1.0, more[window], strength, 0)
-    result: Pixels = cv2.addWeighted(cut, 1.0, less[window], -strength, 0)  # type: ignore[assignment]
-    return result
+    return np.asarray(cv2.addWeighted(cut, 1.0, less[window], -strength, 0), np.uint8)
 
 
 def _asphalt(canvas: Canvas, *, wet: bool) -> None:
@@ -149,7 +153,8 @@ def _asphalt(canvas: Canvas, *, wet: bool) -> None:
 def _headlamps() -> Pixels:
     across, down = np.meshgrid(np.arange(SHAPE[1]) - SHAPE[1] / 2, np.arange(SHAPE[0]) - HORIZON_V)
     pool = 75 * np.exp(-((across / (30 + 1.1 * np.maximum(down, 0))) ** 2) - ((down - 48) / 42) ** 2) * (down > 0)
-    return (pool[:, :, None] * np.array([1.0, 0.97, 0.85])).astype(np.uint8)
+    light: Pixels = (pool[:, :, None] * np.array([1.0, 0.97, 0.85])).astype(np.uint8)
+    return light
 
 
 @lru_cache(maxsize=1)
@@ -169,8 +174,8 @@ def _rain() -> list[Pixels]:
 
 @lru_cache(maxsize=1)
 def _noise() -> tuple[Pixels, Pixels]:
-    """Positive and negative half of noise with a standard deviation of 16 grey levels."""
-    wave = np.random.default_rng(72).normal(0, 16, (HEIGHT_PX + 64, WIDTH_PX + 64, 3))
+    """Positive and negative half of noise with a standard deviation of NOISE_LEVELS."""
+    wave = np.random.default_rng(72).normal(0, NOISE_LEVELS, (HEIGHT_PX + 64, WIDTH_PX + 64, 3))
     return wave.clip(0, 255).astype(np.uint8), (-wave).clip(0, 255).astype(np.uint8)
 
 

@@ -36,7 +36,7 @@ class Window:
         siren: Whether a siren is heard.
         beacons: Whether beacons are seen.
         distance_m: Of the emergency vehicle; meaningless where neither is true.
-        place: Column and row of the beacons in the last picture as shares 0..1 of its size; (-1, -1) where none are seen.
+        place: Column and row of the beacons in the last picture as shares 0..1 of its size; (-1, -1) for none.
         snr_db: Of the siren in the middle of the window; 0 where none is heard.
     """
 
@@ -61,10 +61,10 @@ def draw_window(seed: int, event: int) -> Window:
     windows siren or beacons begin or end; what is true then is what holds for more than half of the window.
     """
     random = np.random.default_rng([seed, event])
-    siren, beacons = event % 2 == 1, event >= 2  # noqa: PLR2004
+    siren, beacons = event % 2 == 1, event >= 2
     distance = float(np.exp(random.uniform(*np.log(DISTANCE_M))))
-    ego_mps = random.uniform(0, 15) * (random.uniform() < 0.8)  # noqa: PLR2004
-    visible = beacons or random.uniform() < 0.25  # noqa: PLR2004
+    ego_mps = random.uniform(0, 15) * (random.uniform() < 0.8)
+    visible = beacons or random.uniform() < 0.25
     seen = emergency_vehicle(random, distance, ego_mps, lit_s=_partial(random, 1 - FRAMES / FRAME_RATE_HZ, on=beacons))
     track = seen.track if beacons else _hidden(random, distance, ego_mps)
     world = draw_world(
@@ -84,7 +84,7 @@ def emergency_vehicle(
 ) -> Vehicle:
     """One that comes towards the camera, or stands beside the road, ``distance_m`` away at ``at_s``."""
     x = float(random.choice([lane for lane in LANES_M if NARROWEST_VIEW * abs(lane) < distance_m]))
-    driving = x in {-3.5, -1.8} and random.uniform() < 0.8  # noqa: PLR2004
+    driving = x in {-3.5, -1.8} and random.uniform() < 0.8
     speed = -ego_mps - (random.uniform(5, 22) if driving else 0.0)
     z = float(np.sqrt(max(distance_m**2 - x**2, 16.0)))
     kind = EMERGENCY_KINDS[random.integers(len(EMERGENCY_KINDS))]
@@ -93,7 +93,7 @@ def emergency_vehicle(
         paint=BODIES[kind].paint or (200.0, 200.0, 200.0),
         track=Track.straight(x_m=x, z_m=z, at_s=at_s, speed_mps=speed),
         towards=True,
-        headlamps=random.uniform(0.3, 0.9) * (random.uniform() < 0.8),  # noqa: PLR2004
+        headlamps=random.uniform(0.3, 0.9) * (random.uniform() < 0.8),
         beacons=draw_beacons(random),
         beacon_power=random.uniform(0.65, 1.0),
         lit_s=lit_s,
@@ -110,9 +110,9 @@ def _hidden(random: np.random.Generator, distance_m: float, ego_mps: float) -> T
 def _partial(random: np.random.Generator, start_s: float, *, on: bool) -> tuple[Range, ...]:
     """When something is on during a window from ``start_s`` to its end, such that ``on`` holds for most of it."""
     length, kind = WINDOW_S - start_s, random.uniform()
-    if on and kind < 0.12:  # noqa: PLR2004
+    if on and kind < 0.12:
         return ((WINDOW_S - random.uniform(0.62, 0.95) * length, ALWAYS[1]),)
-    if not on and kind < 0.12:  # noqa: PLR2004
+    if not on and kind < 0.12:
         return ((ALWAYS[0], start_s + random.uniform(0.0, 0.28) * length),)
     return (ALWAYS,) if on else ()
 

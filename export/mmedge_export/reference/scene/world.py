@@ -5,16 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmedge_export.reference.scene.beacons import INDICATOR_HZ, WARNING_HZ, Flasher
-from mmedge_export.reference.scene.motion import Floats, Track
+from mmedge_export.reference.scene.motion import Track
 from mmedge_export.reference.scene.optics import Color, Pixels, project
 from mmedge_export.reference.scene.roadside import AMBER, Roadside, draw_roadside
 from mmedge_export.reference.scene.sirens import Siren
 from mmedge_export.reference.scene.vehicles import TRAFFIC_KINDS, Vehicle, lamp_spots
 from mmedge_export.reference.scene.weather import Look, draw_look, empty_road
 
-__all__ = ["ALWAYS",
-    "Distractor",
-    "Range", "SirenSource", "World", "draw_traffic", "draw_world"]
+__all__ = ["ALWAYS", "Distractor", "Range", "SirenSource", "World", "draw_traffic", "draw_world"]
 
 Range = tuple[float, float]
 ALWAYS: Range = (-1e6, 1e6)
@@ -112,9 +110,11 @@ def draw_world(  # noqa: PLR0913
 def draw_traffic(random: np.random.Generator, *, span_s: Range, ego_mps: float, look: Look) -> list[Vehicle]:
     """Vehicles ahead, oncoming and parked."""
     found: list[Vehicle] = []
-    lamps = 0.5 if look.dark else 0.25 * (random.uniform() < 0.4)  # noqa: PLR2004
-    if random.uniform() < 0.6:  # noqa: PLR2004
-        ahead = Track.straight(x_m=OWN_LANE_M, z_m=random.uniform(12, 60), at_s=span_s[0], speed_mps=random.uniform(-2, 2))
+    lamps = 0.5 if look.dark else 0.25 * (random.uniform() < 0.4)
+    if random.uniform() < 0.6:
+        ahead = Track.straight(
+            x_m=OWN_LANE_M, z_m=random.uniform(12, 60), at_s=span_s[0], speed_mps=random.uniform(-2, 2)
+        )
         found.append(_vehicle(random, ahead, towards=False, lamps=0.7 * lamps))
     place = random.uniform(5, 40)
     speed = -(ego_mps + random.uniform(6, 14))
@@ -134,7 +134,9 @@ def draw_traffic(random: np.random.Generator, *, span_s: Range, ego_mps: float, 
 
 def _vehicle(random: np.random.Generator, track: Track, *, towards: bool, lamps: float) -> Vehicle:
     brake = Flasher(rate_hz=random.uniform(0.1, 0.7), phase=random.uniform(), pulses=((0.0, 0.4),), color=AMBER)
-    indicator = Flasher(rate_hz=random.uniform(*INDICATOR_HZ), phase=random.uniform(), pulses=((0.0, 0.5),), color=AMBER)
+    indicator = Flasher(
+        rate_hz=random.uniform(*INDICATOR_HZ), phase=random.uniform(), pulses=((0.0, 0.5),), color=AMBER
+    )
     warning = Flasher(rate_hz=random.uniform(*WARNING_HZ), phase=random.uniform(), pulses=((0.0, 0.3),), color=AMBER)
     kind = TRAFFIC_KINDS[random.integers(len(TRAFFIC_KINDS))]
     return Vehicle(
@@ -143,10 +145,10 @@ def _vehicle(random: np.random.Generator, track: Track, *, towards: bool, lamps:
         track=track,
         towards=towards,
         headlamps=lamps,
-        brake=brake if lamps or random.uniform() < 0.5 else None,  # noqa: PLR2004
-        indicator=indicator if random.uniform() < 0.2 else None,  # noqa: PLR2004
+        brake=brake if lamps or random.uniform() < 0.5 else None,
+        indicator=indicator if random.uniform() < 0.2 else None,
         side=int(random.choice([-1, 1])),
-        warning=warning if kind in {"truck", "van"} and random.uniform() < 0.25 else None,  # noqa: PLR2004
+        warning=warning if kind in {"truck", "van"} and random.uniform() < 0.25 else None,
     )
 
 
@@ -159,9 +161,11 @@ def _in_the_way(vehicle: Vehicle, other: Vehicle, t_s: float) -> bool:
     """Whether a vehicle hides the lit beacons of another one, or stands where it is."""
     (x, z), (other_x, other_z) = vehicle.track.now(t_s), other.track.now(t_s)
     apart = z - other_z
-    if abs(x - other_x) < 2.2 and -vehicle.body.length_m - 2 < apart < other.body.length_m + 2 and z > 0:  # noqa: PLR2004
+    if abs(x - other_x) < 2.2 and -vehicle.body.length_m - 2 < apart < other.body.length_m + 2 and z > 0:
         return True
-    return 0 < z < other_z and other.is_lit(t_s) and any(_covers(vehicle, x, z, spot) for spot in lamp_spots(other, t_s))
+    return (
+        0 < z < other_z and other.is_lit(t_s) and any(_covers(vehicle, x, z, spot) for spot in lamp_spots(other, t_s))
+    )
 
 
 def _covers(vehicle: Vehicle, x: float, z: float, spot: tuple[float, float, float]) -> bool:

@@ -1,0 +1,136 @@
+"""The demo's report: one HTML page that needs nothing else."""
+
+from mmedge_export.demo.page.frames import contact_sheet
+from mmedge_export.demo.page.graph import graph, runs_per_s, stage_class
+from mmedge_export.demo.page.latency import latency_figure
+from mmedge_export.demo.page.markup import Markup, element, escaped, join
+from mmedge_export.demo.page.moment import moment_figure
+from mmedge_export.demo.page.numbers import datum, rounded, times_text
+from mmedge_export.demo.page.style import STYLE
+from mmedge_export.demo.page.summary import headline, summary, work_bars
+from mmedge_export.demo.page.tables import column_notes, confusion_table, contest_table, definitions, parity_table
+from mmedge_export.demo.page.timeline import label_legend, timeline
+from mmedge_export.demo.page.words import caveats
+from mmedge_export.demo.result import DemoResult
+
+__all__ = ["render_report"]
+
+LETTER_SHARE = 0.014  # of a bar's track, about: decides whether a stage's name fits into its part
+
+
+def render_report(result: DemoResult) -> str:
+    """The page as text: no scripts, no links out, pictures inside; light or dark as the reader has it, and printable."""
+    title = f"{result.manifest.name}: {headline(result)}"
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", escaped(title)),
+        element("style", Markup(STYLE)),
+    )
+    main = element("main", join(_sections(result)))
+    footer = element("footer", escaped(f"Written by mmedge demo from one run. Bundle: {_versions(result)}"))
+    body = element("body", element("header", summary(result)), main, footer)
+    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def _sections(result: DemoResult) -> list[Markup]:
+    return [
+        _section(
+            "One second of stream, on one core",
+            "How much of every second goes into the model. Beyond the dashed line it falls behind for good.",
+            work_bars(result),
+            contest_table(result),
+            column_notes(result),
+        ),
+        _section(
+            "The clip, and what was decided",
+            "All on one time axis. A decision is made of what the sensors had delivered by then, and holds until the next.",
+            label_legend(result),
+            _scrolled(timeline(result), "timeline of the clip"),
+            element("h3", escaped("The frames, larger")),
+            contact_sheet(result),
+        ),
+        _section(
+            "From a sound to its decision",
+            "Packets arrive when the sensors deliver them, and one core does the work: a decision that has to wait "
+            "for a camera encode is counted with its wait.",
+            _scrolled(latency_figure(result), "latency distributions"),
+        ),
+        _section(
+            "The graph and its cut",
+            _cut_words(result),
+            *_kept_whole(result),
+            _scrolled(graph(result), "graph of the stages"),
+            _work_by_stage(result),
+        ),
+        _section(
+            "How old is what a decision knows",
+            "A decision does not wait for the next picture: it takes the last one that is encoded, and says how old it is.",
+            _scrolled(moment_figure(result), "age of the data"),
+        ),
+        _section("Right and wrong", "", _pair(confusion_table(result), parity_table(result))),
+        _section("What these numbers do not say", "", caveats(result)),
+        _section("The machine", "", definitions(result.machine)),
+    ]
+
+
+def _section(title: str, words: str, *content: Markup) -> Markup:
+    lead = [element("p", escaped(words), class_="note")] if words else []
+    return element("section", join([element("h2", escaped(title)), *lead, *content]))
+
+
+def _scrolled(picture: Markup, name: str) -> Markup:
+    inside = element("div", picture, class_="scroll", tabindex=0, role="region", aria_label=name)
+    return element("figure", inside)
+
+
+def _pair(left: Markup, right: Markup) -> Markup:
+    return element("div", element("div", left), element("div", right), class_="two")
+
+
+def _cut_words(result: DemoResult) -> str:
+    if result.manifest.kept_whole:
+        return "This model runs as one block, at every decision."
+    return (
+        "The exported graph was cut where what one sensor decides alone ends; every stage runs when its own sensor has "
+        "something new. The bar in each box is its share of the work."
+    )
+
+
+def _kept_whole(result: DemoResult) -> list[Markup]:
+    reasons = [f"Kept whole: {result.manifest.kept_whole}"] if result.manifest.kept_whole else []
+    return [element("p", escaped(text), class_="callout") for text in (*reasons, *result.manifest.notes)]
+
+
+def _work_by_stage(result: DemoResult) -> Markup:
+    saving = result.saving
+    pairs = list(zip(result.manifest.stages, result.costs, strict=True))
+    whole = [saving.decisions_hz * cost.ms * cost.runs_unsplit for _, cost in pairs]
+    staged = [cost.ms * runs_per_s(result, stage) for stage, cost in pairs]
+    widest = max(saving.unsplit_ms, saving.staged_ms) / 0.86  # room for the number behind the longest bar
+    rows = []
+    for name, values, total in (
+        ("the whole model at every decision", whole, saving.unsplit_ms),
+        ("each stage at its own sensor's rate", staged, saving.staged_ms),
+    ):
+        parts = []
+        for (stage, _), value in zip(pairs, values, strict=True):
+            name_shown = escaped(stage.name if len(stage.name) * LETTER_SHARE < value / widest else "")
+            style = f"flex:{value / total:.4f} 1 0"
+            kind = f"part {stage_class(result, stage)}"
+            parts.append(
+                element("div", name_shown, class_=kind, style=style, title=f"{stage.name}: {rounded(value)} ms")
+            )
+        bar = element("div", *parts, class_="bar", style=f"width:{total / widest:.2%}")
+        text = element(
+            "span", datum(total, f"{rounded(total)} ms"), class_="bar-value", style=f"left:{total / widest:.2%}"
+        )
+        track = element("div", bar, text, class_="bar-track")
+        rows.append(element("div", element("div", escaped(name), class_="bar-name"), track, class_="bar-row"))
+    words = f"Work per second predicted from the times of the stages: {times_text(1 / saving.ratio)} less"
+    return Markup(element("h3", escaped(words)) + element("div", join(rows), class_="bars"))
+
+
+def _versions(result: DemoResult) -> str:
+    return ", ".join(f"{name} {value}" for name, value in result.manifest.made_with.items())
