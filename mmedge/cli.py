@@ -1,4 +1,4 @@
-"""The ``mmedge`` command; commands that need more than the runtime join by the entry-point group ``mmedge.commands``."""
+"""The ``mmedge`` command; what needs more than the runtime joins by the entry-point group ``mmedge.commands``."""
 
 import os
 import sys

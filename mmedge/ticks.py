@@ -20,7 +20,7 @@ class Tick:
     """A rule for the moments of decision.
 
     Attributes:
-        kind: "audio" and "camera" follow the hops or pictures of a port, "grid" comes at a rate, "any" with each packet.
+        kind: "audio" and "camera" follow the hops or pictures of a port, "grid" comes at a rate, "any" is every packet.
         port: The port that is followed.
         rate_hz: Decisions per second, as far as they are known beforehand; 0 if not.
     """

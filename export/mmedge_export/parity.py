@@ -1,7 +1,8 @@
 """Whether the bundle computes what the model computes: torch against the whole graph, that against its stages.
 
 Tolerances are not decreed. The model's own rounding noise is measured as the difference between its float32 and its
-float64 outputs on the same samples; a faithful export differs from float64 by about as much, an unfaithful one by much more.
+float64 outputs on the same samples; a faithful export differs from float64 by about as much, an unfaithful one by much
+more.
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,8 @@
 
 The axis along which items lie is followed through the graph to propose a region; the proposal is then proved on real
 samples: the region, rewritten for a window of one, is run item by item, and every tensor on its border must equal the
-slices of the whole window. What fails the proof is taken out of the region, with all that depends on it, until the rest holds.
+slices of the whole window. What fails the proof is taken out of the region, with all that depends on it, until the rest
+holds.
 """
 
 from collections.abc import Mapping, Sequence

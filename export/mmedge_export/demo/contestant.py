@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic_ns, perf_counter_ns
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -115,12 +115,14 @@ def race(job: Job) -> Log:
         raise MmedgeError(f"{job.kind} failed: {(child.stderr.strip().splitlines() or ['no message'])[-1]}")
     with np.load(job.out, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
-    numbers = {name: int(arrays.pop(name)) for name in ("work_ns", "peak_kib", "first_ns")}
-    grouped: dict[str, dict[str, Array]] = {"outputs": {}, "age_ms": {}}
-    for key in [key for key in arrays if "/" in key]:
+    fields: dict[str, Any] = {"outputs": {}, "age_ms": {}}
+    for key, array in arrays.items():
         group, _, name = key.partition("/")
-        grouped[group][name] = arrays.pop(key)
-    return Log(**arrays, **numbers, **grouped)
+        if name:
+            fields[group][name] = array
+        else:
+            fields[key] = array if array.ndim else int(array)
+    return Log(**fields)
 
 
 def unsplit(manifest: Manifest) -> Manifest:
@@ -178,10 +180,12 @@ def _open_stream(job: Job) -> Stream:
 def _run(job: Job) -> dict[str, Array]:
     stream = _open_stream(job)
     manifest = open_bundle(job.bundle).manifest
-    names = {port.modality: name for name, port in manifest.ports.items()}
+    names: dict[str, str] = {port.modality: name for name, port in manifest.ports.items()}
     rate_hz = next(port.audio.rate_hz for port in manifest.ports.values() if port.audio)
     sources = open_file_sources(job.camera, job.audio, audio_rate_hz=rate_hz, chunk_ms=10)
-    available, cost, decided = [], [], []
+    available: list[int] = []
+    cost: list[int] = []
+    decided: list[tuple[int, Prediction]] = []
     first_ns = 0
     with Replay({names[kind]: source for kind, source in sources.items()}, allow_short=True) as replay:
         for port, packet in replay:

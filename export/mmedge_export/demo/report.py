@@ -19,7 +19,7 @@ LETTER_SHARE = 0.014  # of a bar's track, about: decides whether a stage's name 
 
 
 def render_report(result: DemoResult) -> str:
-    """The page as text: no scripts, no links out, pictures inside; light or dark as the reader has it, and printable."""
+    """The page as text: no scripts, no links out, pictures inside; light or dark as the reader has it."""
     title = f"{result.manifest.name}: {headline(result)}"
     head = element(
         "head",
@@ -45,7 +45,7 @@ def _sections(result: DemoResult) -> list[Markup]:
         ),
         _section(
             "The clip, and what was decided",
-            "All on one time axis. A decision is made of what the sensors had delivered by then, and holds until the next.",
+            "All on one time axis. A decision is made of what the sensors had delivered, and holds until the next.",
             label_legend(result),
             _scrolled(timeline(result), "timeline of the clip"),
             element("h3", escaped("The frames, larger")),
@@ -66,7 +66,7 @@ def _sections(result: DemoResult) -> list[Markup]:
         ),
         _section(
             "How old is what a decision knows",
-            "A decision does not wait for the next picture: it takes the last one that is encoded, and says how old it is.",
+            "A decision does not wait for the next picture: it takes the last one there is, and says how old it is.",
             _scrolled(moment_figure(result), "age of the data"),
         ),
         _section("Right and wrong", "", _pair(confusion_table(result), parity_table(result))),

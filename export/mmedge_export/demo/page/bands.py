@@ -1,6 +1,7 @@
 """Truth and decision as coloured bands over time, with what is not scored hatched and what is wrong marked."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from textwrap import shorten
 
 import numpy as np
@@ -37,8 +38,7 @@ def label_class(index: int) -> str:
 def runs(values: np.typing.NDArray[np.generic]) -> Iterator[tuple[int, int]]:
     """Stretches of equal values, as half-open ranges of indices."""
     edges = np.flatnonzero(values[1:] != values[:-1]) + 1
-    bounds = [0, *edges.tolist(), len(values)]
-    yield from zip(bounds[:-1], bounds[1:], strict=True) if len(values) else ()
+    yield from pairwise([0, *edges.tolist(), len(values)]) if len(values) else ()
 
 
 def lane_bands(result: DemoResult, time: Axis, box: Box) -> list[Markup]:

@@ -1,5 +1,6 @@
 """The model in its stages: who reads what, what it costs, how often it runs, and where it was cut."""
 
+from dataclasses import replace
 from math import cos, pi, sin
 
 from mmedge.cost import StageCost
@@ -12,6 +13,7 @@ from mmedge_export.demo.result import DemoResult
 
 __all__ = ["graph", "runs_per_s", "stage_class"]
 
+WIDTH_PX = 1120.0  # at least: a small graph stays as small as its text
 END_PX, STAGE_PX, NEAR_PX, GAP_PX = 122.0, 174.0, 38.0, 148.0  # ports and outputs, stages, gaps next to ends, between
 LANE_PX, TOP_PX, STAGE_HEIGHT_PX, END_HEIGHT_PX = 188.0, 44.0, 134.0, 62.0
 CUT_PX = 14.0  # from a stage to the dashed line on its right
@@ -34,7 +36,7 @@ def stage_class(result: DemoResult, stage: Stage) -> str:
 def graph(result: DemoResult) -> Markup:
     """Boxes in lanes, arrows with what crosses them, dashed lines where the graph was cut."""
     boxes = _boxes(result)
-    width = max(box.right for box in boxes.values()) + 1
+    width = max(WIDTH_PX, max(box.right for box in boxes.values()) + 1)
     height = max(box.bottom for box in boxes.values()) + 14
     parts = _cuts(result, boxes, height)
     for edge in edges(result.manifest):
@@ -69,7 +71,12 @@ def _boxes(result: DemoResult) -> dict[str, Box]:
             x += NEAR_PX - GAP_PX
         middle = TOP_PX + STAGE_HEIGHT_PX / 2 + lane * LANE_PX
         boxes[name] = Box(x=x, y=middle - high / 2, width=wide, height=high)
-    return boxes
+    above = min(box.y for box in boxes.values()) - (TOP_PX if _is_cut(result) else 2)
+    return {name: replace(box, y=box.y - above) for name, box in boxes.items()}
+
+
+def _is_cut(result: DemoResult) -> bool:
+    return bool(crossing(result.manifest)) or any(stage.per_item for stage in result.manifest.stages)
 
 
 def _stage(result: DemoResult, stage: Stage, cost: StageCost, box: Box) -> list[Markup]:
@@ -124,11 +131,11 @@ def _edge(result: DemoResult, edge: Edge, boxes: dict[str, Box]) -> list[Markup]
     source, target = boxes[edge.source], boxes[edge.target]
     start, end = source.middle, _entry(result, edge, boxes)
     turn = target.x - 30
-    bend = f"M{source.right:.1f} {start:.1f}H{turn:.1f}C{turn + 16:.1f} {start:.1f} {turn + 6:.1f} {end:.1f} {target.x - 7:.1f} {end:.1f}"
-    straight = f"M{source.right:.1f} {start:.1f}H{target.x - 7:.1f}"
+    across = f"M{source.right:.1f} {start:.1f}H{turn:.1f}"
+    bend = f"C{turn + 16:.1f} {start:.1f} {turn + 6:.1f} {end:.1f} {target.x - 7:.1f} {end:.1f}"
     arrow = f"M{target.x - 1:.1f} {end:.1f}l-8 -4.5v9z"
     parts = [
-        element("path", d=straight if abs(end - start) < 1 else bend, class_="edge"),
+        element("path", d=across + bend, class_="edge"),
         element("path", d=arrow, class_="arrow"),
     ]
     if edge.source.startswith("port:") or edge.target.startswith("output:"):

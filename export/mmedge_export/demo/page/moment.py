@@ -1,5 +1,7 @@
 """A stretch of the clip magnified: how old each sensor's data are at every decision."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from mmedge_export.demo.page.markup import Markup, element
@@ -44,5 +46,4 @@ def moment_figure(result: DemoResult) -> Markup:
 def _teeth(t_ms: Floats, age_ms: Floats) -> list[slice]:
     """Neighbouring decisions made of the same data: those whose age grew by just the time between them."""
     newer = np.flatnonzero(~(np.abs(np.diff(age_ms) - np.diff(t_ms)) < SAME_MS)) + 1
-    bounds = [0, *newer.tolist(), len(t_ms)]
-    return [slice(first, last) for first, last in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(first, last) for first, last in pairwise([0, *newer.tolist(), len(t_ms)])]

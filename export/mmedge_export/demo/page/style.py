@@ -136,7 +136,8 @@ svg .plate-text { fill: #fff; font-size: 11.5px; font-weight: 600; }
 .curve.fine { stroke-width: 1; }
 .curve.truth { stroke: var(--faint); stroke-width: 5; opacity: .55; }
 .curve.decided { stroke: var(--ink); stroke-width: 1.4; }
-.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 10px 0 0; padding: 0; font-size: 14px; }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 4px 20px; margin: 10px 0 0; padding: 0;
+  font-size: 14px; }
 .legend li { display: flex; align-items: center; gap: 8px; }
 .swatch { width: 22px; height: 13px; border-radius: 2px; flex: none; }
 .swatch.hatched { background: repeating-linear-gradient(135deg, var(--faint) 0 2px, transparent 2px 6px); }
@@ -182,6 +183,7 @@ PAPER = """
   .lead { font-size: 16px; }
   .bar-row { grid-template-columns: 1fr; padding: 6px 0; }
   .limit-text { grid-column: 1; }
+  .sheet { grid-template-columns: 1fr 1fr; gap: 12px; }
   .scroll { margin-left: -16px; margin-right: -16px; padding: 0 16px; }
   th[scope=row] { position: sticky; left: -16px; background: var(--paper); min-width: 128px; }
   tr.ours th[scope=row] { background: var(--accent-soft); }

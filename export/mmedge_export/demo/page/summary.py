@@ -52,8 +52,9 @@ def work_bars(result: DemoResult) -> Markup:
     """How much of every second each contestant needs of its core."""
     widest = max([SECOND_MS, *(contestant.work_ms_per_s for contestant in result.contestants)])
     limit = SECOND_MS / widest
-    end = element("div", element("span", escaped("one second: the core is full"), class_="at-end" if limit > 0.7 else None,
-                                 style=f"left:{limit:.2%}"), class_="limit-text")  # fmt: skip
+    style, kind = f"left:{limit:.2%}", "at-end" if limit > 0.7 else None
+    text = element("span", escaped("one second: the core is full"), style=style, class_=kind)
+    end = element("div", text, class_="limit-text")
     rows = [_bar(contestant, widest, mine=contestant is ours(result)) for contestant in result.contestants]
     return element("div", join(rows), element("div", end, class_="bar-row"), class_="bars")
 
@@ -106,8 +107,8 @@ def _accuracy_tile(result: DemoResult) -> Markup:
     if not scored:
         return _tile(escaped(UNKNOWN), "of the scored decisions are right", "no decision of this clip could be scored")
     number = int(right[result.truth.settled].sum())
-    apart = max(contestant.worst_difference for contestant in result.contestants)
-    how = (
-        f"{count_text(number)} of {count_text(scored)}, on this one clip; outputs differ by at most {rounded(apart, 2)}"
-    )
+    how = f"{count_text(number)} of {count_text(scored)}, on this one clip"
+    if len(result.contestants) > 1:
+        apart = max(contestant.worst_difference for contestant in result.contestants)
+        how += f"; the outputs of all {len(result.contestants)} differ by at most {rounded(apart, 2)}"
     return _tile(datum(result.accuracy, f"{result.accuracy:.1%}"), "of the scored decisions are right", how)

@@ -25,6 +25,7 @@ class Column:
         value: The number for one contestant; NaN where there is none.
         text: How it is written.
         best: Which one is emphasised: min, max or None.
+        latency: It says nothing of a contestant that does not keep up.
     """
 
     head: str
@@ -33,6 +34,35 @@ class Column:
     value: Callable[[Contestant], float]
     text: Callable[[float], str] = rounded
     best: Callable[[Sequence[float]], float] | None = min
+    latency: bool = False
+
+
+LATENCY_NOTE = (
+    "from the arrival of the sound that completes a tick to its decision, waiting for a camera encode that is running "
+    "included; half, 95 % and 99 % of the decisions came within p50, p95 and p99"
+)
+PROCESS_COLUMNS = (
+    Column(
+        head="memory",
+        unit="MB, peak",
+        note="largest resident memory of its process, interpreter and libraries included",
+        value=lambda contestant: contestant.peak_mb,
+    ),
+    Column(
+        head="ready",
+        unit="s",
+        note="from the start of its process to its first decision",
+        value=lambda contestant: contestant.first_decision_s,
+    ),
+    Column(
+        head="difference",
+        unit="largest",
+        note="largest absolute difference of its outputs from those of mmedge",
+        value=lambda contestant: contestant.worst_difference,
+        text=lambda value: rounded(value, 2),
+        best=None,
+    ),
+)
 
 
 def contest_table(result: DemoResult) -> Markup:
@@ -65,7 +95,8 @@ def confusion_table(result: DemoResult) -> Markup:
         recall = counts[i, i] / total if total else nan
         found = element("td", datum(recall, f"{recall:.1%}" if total else UNKNOWN))
         rows.append(element("tr", element("th", escaped(name), scope="row"), *cells, found))
-    caption = f"Decisions that are scored ({count_text(int(scored.sum()))}): one row for each truth, columns for what was decided."
+    count = count_text(int(scored.sum()))
+    caption = f"The {count} decisions that are scored: a row for each truth, a column for each decision."
     return _table(
         caption, element("tr", element("th", escaped("truth"), scope="col"), *heads), rows, "confusion narrow"
     )
@@ -95,37 +126,54 @@ def definitions(facts: dict[str, str]) -> Markup:
 
 
 def _columns(result: DemoResult) -> list[Column]:
-    slowest, other = max(c.work_ms_per_s for c in result.contestants), baseline(result)
-    columns = [
-        Column(head="work", unit="ms per s", note="time inside the model for one second of stream; a core has 1000 ms",
-               value=lambda c: c.work_ms_per_s),
-        Column(head="share", unit="of the slowest", note="its work as a share of the slowest one's",
-               value=lambda c: c.work_ms_per_s / slowest if slowest else nan, text=_percent),
-    ]  # fmt: skip
-    if other is not None:
-        note = f"how many times less it works than “{other.name}”; below 1 it works more"
-        columns.append(Column(head="less work", unit="times", note=note, value=lambda c: work_ratio(other, c),
-                              text=times_text, best=max))  # fmt: skip
-    note = (
-        "from the arrival of the sound that completes a tick to its decision, waiting for a camera encode that is "
-        "running included; half, 95 % and 99 % of the decisions came within p50, p95 and p99"
+    return [*_work_columns(result), *_latency_columns(result), *PROCESS_COLUMNS]
+
+
+def _work_columns(result: DemoResult) -> list[Column]:
+    slowest, other = max(contestant.work_ms_per_s for contestant in result.contestants), baseline(result)
+    work = Column(
+        head="work",
+        unit="ms per s",
+        note="time inside the model for one second of stream; a core has 1000 ms",
+        value=lambda contestant: contestant.work_ms_per_s,
     )
-    for percent in (50, 95, 99):
-        columns.append(Column(head=f"latency p{percent}" if percent == 50 else f"p{percent}", unit="ms",
-                              note=note if percent == 50 else "", value=_latency(percent)))  # fmt: skip
-    if other is not None:
-        note = f"how many times sooner it decides than “{other.name}”, at the median; below 1 it is later"
-        columns.append(Column(head="sooner", unit="times", note=note, value=lambda c: latency_ratio(other, c),
-                              text=times_text, best=max))  # fmt: skip
-    return [
-        *columns,
-        Column(head="memory", unit="MB, peak", note="largest resident memory of its process, interpreter and libraries "
-               "included", value=lambda c: c.peak_mb),
-        Column(head="ready", unit="s", note="from the start of its process to its first decision",
-               value=lambda c: c.first_decision_s),
-        Column(head="difference", unit="largest", note="largest absolute difference of its outputs from those of mmedge",
-               value=lambda c: c.worst_difference, text=lambda value: rounded(value, 2), best=None),
-    ]  # fmt: skip
+    share = Column(
+        head="share",
+        unit="of the slowest",
+        note="its work as a share of the slowest one’s",
+        value=lambda contestant: contestant.work_ms_per_s / slowest if slowest else nan,
+        text=_percent,
+    )
+    if other is None:
+        return [work, share]
+    less = Column(
+        head="less work",
+        unit="times",
+        note=f"how many times less it works than “{other.name}”; below 1 it works more",
+        value=lambda contestant: work_ratio(other, contestant),
+        text=times_text,
+        best=max,
+    )
+    return [work, share, less]
+
+
+def _latency_columns(result: DemoResult) -> list[Column]:
+    other = baseline(result)
+    columns = [
+        Column(head=head, unit="ms", note=LATENCY_NOTE if percent == 50 else "", value=_latency(percent), latency=True)
+        for head, percent in (("latency p50", 50), ("p95", 95), ("p99", 99))
+    ]
+    if other is None:
+        return columns
+    sooner = Column(
+        head="sooner",
+        unit="times",
+        note=f"how many times sooner it decides than “{other.name}”, at the median; below 1 it is later",
+        value=lambda contestant: latency_ratio(other, contestant),
+        text=times_text,
+        best=max,
+    )
+    return [*columns, sooner]
 
 
 def _latency(percent: float) -> Callable[[Contestant], float]:
@@ -146,17 +194,20 @@ def _head(column: Column) -> Markup:
 
 
 def _row(contestant: Contestant, columns: Sequence[Column], best: Sequence[float], *, mine: bool) -> Markup:
-    cells = [element("th", escaped(contestant.name), scope="row")]
-    refused = [column.head for column in columns if column.head.startswith(("latency", "p9"))]
-    for column, winner in zip(columns, best, strict=True):
-        value = column.value(contestant)
-        if column.head in refused and not contestant.keeps_up:
-            if column.head == refused[0]:
-                cells.append(element("td", escaped("does not keep up"), class_="refused", colspan=len(refused)))
-            continue
-        text = datum(value, column.text(value)) if isfinite(value) else escaped(UNKNOWN)
-        cells.append(element("td", text, class_="best" if value == winner else None))
-    return element("tr", *cells, class_="ours" if mine else None)
+    name = element("th", escaped(contestant.name), scope="row")
+    shown = [i for i, column in enumerate(columns) if contestant.keeps_up or not column.latency]
+    cells = [_cell(columns[i], contestant, best[i]) for i in shown]
+    if len(shown) < len(columns):
+        first = next(i for i, column in enumerate(columns) if column.latency)
+        refusal = escaped("does not keep up")
+        cells.insert(first, element("td", refusal, class_="refused", colspan=len(columns) - len(shown)))
+    return element("tr", name, *cells, class_="ours" if mine else None)
+
+
+def _cell(column: Column, contestant: Contestant, winner: float) -> Markup:
+    value = column.value(contestant)
+    text = datum(value, column.text(value)) if isfinite(value) else escaped(UNKNOWN)
+    return element("td", text, class_="best" if value == winner else None)
 
 
 def _count(count: int, total: int, *, error: bool) -> Markup:

@@ -102,7 +102,7 @@ def _lane_events(result: DemoResult, time: Axis, box: Box) -> list[Markup]:
     return parts
 
 
-def _lane_spectrogram(result: DemoResult, time: Axis, box: Box) -> list[Markup]:
+def _lane_spectrogram(result: DemoResult, _: Axis, box: Box) -> list[Markup]:
     bands = len(result.spectrogram_hz)
     image = element(
         "image",

@@ -21,7 +21,7 @@ def caveats(result: DemoResult) -> Markup:
         "The delay from the world to a decision. Exposure, readout, drivers and the microphone's buffer come before the "
         "arrival at which the clock starts here; whatever acts on the decision comes after it.",
         "What a GPU or an integer model would do. All contestants run the same float32 weights on the processor.",
-        "How much memory the model needs. The memory is that of the whole process, interpreter and libraries included.",
+        "How much memory the model needs. The memory is that of the whole process, interpreter and libraries too.",
     )
     return element("ul", *(element("li", _strong_start(text)) for text in texts), class_="caveats")
 

@@ -15,14 +15,15 @@ __all__ = ["BEACON_HZ", "INDICATOR_HZ", "WARNING_HZ", "Flasher", "draw_beacons"]
 BEACON_HZ = (2.0, 4.0)
 WARNING_HZ = (1.0, 4.0)
 INDICATOR_HZ = (1.0, 2.0)
-EXPOSURE_S = 1 / 60
+EXPOSURE_S = 1 / 40
 BLUE: Color = (0.10, 0.25, 1.0)
 RED: Color = (1.0, 0.08, 0.06)
 PULSES = {
-    "single": ((0.0, 0.40),),
-    "double": ((0.0, 0.14), (0.22, 0.36)),
-    "triple": ((0.0, 0.10), (0.15, 0.25), (0.30, 0.40)),
+    "single": ((0.0, 0.44),),
+    "double": ((0.0, 0.18), (0.24, 0.42)),
+    "triple": ((0.0, 0.11), (0.16, 0.27), (0.32, 0.43)),
 }
+"""Short gaps: at 3.75 flashes a second, 15 pictures a second could meet the same long gap every time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,7 +83,7 @@ def draw_look(random: np.random.Generator) -> Look:
         rain=rain,
         noise=random.uniform(1, 5) + (random.uniform(2, 9) if daylight < 0.5 else 0),
         blur_px=random.uniform(0.0, 1.1),
-        exposure=random.uniform(0.75, 1.25),
+        exposure=random.uniform(0.85, 1.3),
         swing=random.uniform(0.0, 0.2),
         swing_hz=random.uniform(0.1, 1.5),
         shake_px=random.uniform(0.0, 2.0),

@@ -19,7 +19,7 @@ __all__ = ["FRAMES", "FRAME_RATE_HZ", "WINDOW_S", "Window", "draw_window", "emer
 
 FRAMES, FRAME_RATE_HZ = 8, 15
 WINDOW_S = 1.0
-DISTANCE_M = (8.0, 120.0)
+DISTANCE_M = (8.0, 110.0)
 SNR_DB = (-5.0, 20.0)
 LANES_M = (-3.5, -3.5, -1.8, 3.0, -6.5)
 NARROWEST_VIEW = 2.25

@@ -1,0 +1,66 @@
+"""What holds of the repository itself."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(
+    path
+    for folder in ("mmedge", "export/mmedge_export", "benchmarks/mmedge_bench")
+    for path in (ROOT / folder).rglob("*.py")
+)
+HEAVY = {
+    "onnxruntime": {"mmedge/backends/ort.py"},
+    "av": {"mmedge/sources/media.py"},
+    "soxr": {"mmedge/sources/resample.py"},
+}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_a_module_can_be_read_in_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_what_a_module_lists_as_public_is_there_and_documented(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    listed = next(
+        (
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and "__all__" in ast.dump(node)
+        ),
+        None,
+    )
+    if listed is None:
+        assert path.name in {"__init__.py", "__main__.py"}
+        return
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert all(ast.get_docstring(node) for public, node in defined.items() if public in listed)
+    assert listed == sorted(listed, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_a_heavy_library_is_loaded_in_one_place(library):
+    used = re.compile(rf"needs\(\s*\"{library}[\".]|^\s*(import|from) {library}\b", re.MULTILINE)
+    runtime = [path for path in SOURCES if name(path).startswith("mmedge/")]
+    assert {name(path) for path in runtime if used.search(path.read_text(encoding="utf-8"))} == HEAVY[library]
+
+
+def test_errors_are_drawn_in_the_docstring_of_their_module():
+    import mmedge.errors
+
+    drawn = set(re.findall(r"(\w+Error)\b", mmedge.errors.__doc__ or ""))
+    classes = {each for each in mmedge.errors.__all__ if each.endswith("Error")}
+    assert classes <= drawn
+    builtins = (ImportError, ValueError, RuntimeError, OSError)
+    for each in classes - {"MmedgeError"}:
+        assert issubclass(getattr(mmedge.errors, each), builtins)
+        assert issubclass(getattr(mmedge.errors, each), mmedge.errors.MmedgeError)
