@@ -95,7 +95,7 @@ def write_bundle(draft: Path, source: Checkpoint, cut: CutGraph, golden: Mapping
         name=source.spec.name,
         made_with={
             "mmedge": mmedge.__version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "onnx": onnx.__version__,
             "python": platform.python_version(),
             "checkpoint_sha256": source.sha256,

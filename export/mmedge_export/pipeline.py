@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import torch
 
-from mmedge.errors import SpecError
+from mmedge.errors import ExportError, SpecError
 from mmedge.manifest import Manifest
 from mmedge.types import Array
 from mmedge_export.checkpoint import build_model, load_checkpoint
@@ -25,6 +25,7 @@ from mmedge_export.trace import reference_outputs, trace
 __all__ = ["ExportOptions", "Exported", "export"]
 
 Progress = Callable[[str], None]
+MAX_WEIGHT_BYTES = 1_900_000_000  # protobuf ends at 2 GiB, graph and names included
 FALLBACK = 1e-4  # of the largest output, for models whose rounding noise cannot be measured
 
 
@@ -77,6 +78,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     progress("reading the checkpoint")
     source = load_checkpoint(checkpoint, options.spec, trust_pickle=options.trust_pickle)
     model = build_model(source)
+    _refuse_too_large(model)
     progress("drawing samples")
     samples = draw_samples(source.spec, options.samples, random=options.random_samples)
     tensors = [port_tensors(source.spec.ports, sample) for sample in samples]
@@ -102,6 +104,15 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     if options.keep_whole:
         options.keep_whole.write_bytes(kept)
     return Exported(manifest=manifest, parity=report)
+
+
+def _refuse_too_large(model: torch.nn.Module) -> None:
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    if size > MAX_WEIGHT_BYTES:
+        raise ExportError(
+            f"the model has {size / 1e9:.1f} GB of weights, an ONNX file holds {MAX_WEIGHT_BYTES / 1e9:.1f} GB; weights in "
+            "files of their own are not supported yet"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,11 @@
 """From a torch module to one static ONNX graph, with what the exporter did read back instead of believed."""
 
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from mmedge.types import Array
 __all__ = ["OPSET", "reference_outputs", "trace"]
 
 OPSET = 20
+NOT_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), str(Path(logging.__file__).parent), "<")
 MAX_IR_VERSION = 10  # what ONNX Runtime 1.20 and TensorRT 10.3 read
 Tensors = Mapping[str, Array]
 
@@ -74,7 +77,7 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"torch.onnx could not export the model: {_first_line(error)}") from error
+        raise ExportError(f"torch.onnx could not export the model: {_reason(error)}") from error
     if program is None:
         raise ExportError("torch.onnx gave no program")
     program.save(path, external_data=False)
@@ -100,16 +103,18 @@ def reference_outputs(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter talks of optional libraries and of its own deprecations, neither of which concerns the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter talks of optional libraries and deprecations, and prints graphs when it fails; the error says it all."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "torch._dynamo")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _tensors(sample: Tensors, dtype: torch.dtype) -> dict[str, torch.Tensor]:
@@ -146,6 +151,19 @@ def _check(path: Path, inputs: Tensors, outputs: Sequence[str]) -> None:
 
 def _dims(value: onnx.ValueInfoProto) -> list[Any]:
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause, and the line of the user's code that it came from."""
+    where = ""
+    while True:
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(NOT_USERS)]
+        if own:
+            where = f" (at {own[-1].filename}:{own[-1].lineno}: {own[-1].line})"
+        cause = error.__cause__ or error.__context__
+        if cause is None:
+            return f"{_first_line(error)}{where}"
+        error = cause
 
 
 def _first_line(error: BaseException) -> str:

@@ -110,6 +110,29 @@ class Named(Late):
         return {"extra": event * 2, "level": level, "event": event}
 
 
+class Branching(Late):
+    """Decides in Python what to compute."""
+
+    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        if image.sum() > 0:
+            image = image * 2
+        return super().forward(image, audio)
+
+
+class OnGpu(Late):
+    """Moves its input to a device that may not be there."""
+
+    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(image.cuda(), audio)
+
+
+class Noisy(Late):
+    """Draws random numbers in eval mode."""
+
+    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(image, audio + torch.randn_like(audio))
+
+
 class Fixed(Late):
     """Has a dtype written into its forward(), so that float64 is not to be had."""
 
@@ -143,6 +166,18 @@ def named() -> nn.Module:
 
 def fixed() -> nn.Module:
     return Fixed()
+
+
+def branching() -> nn.Module:
+    return Branching()
+
+
+def on_gpu() -> nn.Module:
+    return OnGpu()
+
+
+def noisy() -> nn.Module:
+    return Noisy()
 
 
 def not_a_module() -> str:

@@ -113,6 +113,22 @@ def test_a_graph_that_computes_something_else_is_refused_and_nothing_is_left(sav
     assert [path.name for path in tmp_path.iterdir()] == ["unfaithful.safetensors"]
 
 
+@pytest.mark.parametrize(
+    ("factory", "error", "text"),
+    [
+        ("branching", mmedge.ExportError, r"data-dependent.*fusion_models\.py:\d+: if image\.sum\(\) > 0"),
+        ("on_gpu", mmedge.SpecError, r"forward\(\) failed on image \[1, 3, 16, 16\].*CUDA"),
+        ("noisy", mmedge.ParityError, "parity failed"),
+    ],
+)
+def test_a_model_that_cannot_be_exported_is_refused_in_one_line(save, tmp_path, capfd, factory, error, text):
+    with pytest.raises(error, match=text) as refused:
+        export(save(factory), tmp_path / "out.mmedge", RANDOM)
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "out.mmedge").exists()
+
+
 def test_an_interrupted_export_leaves_nothing(save, tmp_path):
     checkpoint = save("late")
 

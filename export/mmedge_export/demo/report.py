@@ -5,7 +5,8 @@ from mmedge_export.demo.page.graph import graph, runs_per_s, stage_class
 from mmedge_export.demo.page.latency import latency_figure
 from mmedge_export.demo.page.markup import Markup, element, escaped, join
 from mmedge_export.demo.page.moment import moment_figure
-from mmedge_export.demo.page.numbers import datum, rounded, times_text
+from mmedge_export.demo.page.numbers import datum, rounded
+from mmedge_export.demo.page.rivals import compared
 from mmedge_export.demo.page.style import STYLE
 from mmedge_export.demo.page.summary import headline, summary, work_bars
 from mmedge_export.demo.page.tables import column_notes, confusion_table, contest_table, definitions, parity_table
@@ -48,8 +49,7 @@ def _sections(result: DemoResult) -> list[Markup]:
             "All on one time axis. A decision is made of what the sensors had delivered, and holds until the next.",
             label_legend(result),
             _scrolled(timeline(result), "timeline of the clip"),
-            element("h3", escaped("The frames, larger")),
-            contact_sheet(result),
+            *contact_sheet(result),
         ),
         _section(
             "From a sound to its decision",
@@ -62,7 +62,7 @@ def _sections(result: DemoResult) -> list[Markup]:
             _cut_words(result),
             *_kept_whole(result),
             _scrolled(graph(result), "graph of the stages"),
-            _work_by_stage(result),
+            *_work_by_stage(result),
         ),
         _section(
             "How old is what a decision knows",
@@ -103,7 +103,9 @@ def _kept_whole(result: DemoResult) -> list[Markup]:
     return [element("p", escaped(text), class_="callout") for text in (*reasons, *result.manifest.notes)]
 
 
-def _work_by_stage(result: DemoResult) -> Markup:
+def _work_by_stage(result: DemoResult) -> list[Markup]:
+    if len(result.costs) < 2:
+        return []
     saving = result.saving
     pairs = list(zip(result.manifest.stages, result.costs, strict=True))
     whole = [saving.decisions_hz * cost.ms * cost.runs_unsplit for _, cost in pairs]
@@ -128,8 +130,9 @@ def _work_by_stage(result: DemoResult) -> Markup:
         )
         track = element("div", bar, text, class_="bar-track")
         rows.append(element("div", element("div", escaped(name), class_="bar-name"), track, class_="bar-row"))
-    words = f"Work per second predicted from the times of the stages: {times_text(1 / saving.ratio)} less"
-    return Markup(element("h3", escaped(words)) + element("div", join(rows), class_="bars"))
+    words = compared(1 / saving.ratio, "times less work", "times more work", "as much work")
+    title = element("h3", escaped(f"Predicted from the times of the stages: {words} per second"))
+    return [title, element("div", join(rows), class_="bars")]
 
 
 def _versions(result: DemoResult) -> str:

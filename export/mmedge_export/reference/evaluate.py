@@ -59,8 +59,9 @@ def predict(network: nn.Module, data: Dataset, *, camera: bool = True, audio: bo
 def evaluate(network: nn.Module, data: Dataset) -> dict[str, Any]:
     """Every figure of the report, ready for JSON.
 
-    Siren and beacons are independent and the labels balanced, so a sensor that answers its own question without an error
-    still guesses the other's: one sensor alone cannot exceed 50 %. Its accuracy on its own question says how good it is.
+    Siren and beacons are independent and the labels balanced, so a sensor that answers its own question without an
+    error still guesses the other's: one sensor alone cannot exceed 50 % except by luck. How good it is, its accuracy
+    on its own question says.
     """
     by_sensor = {name: predict(network, data, camera=c, audio=a) for name, (c, a) in SENSORS.items()}
     probability, distance = by_sensor["fusion"]

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -225,8 +223,3 @@ def _caption(truth, decided, labels, at):
 @pytest.fixture(name="make_result")
 def make_result_fixture():
     return make_result
-
-
-@pytest.fixture
-def written(tmp_path) -> Path:
-    return tmp_path / "report.html"

@@ -43,8 +43,10 @@ def lane_frames(result: DemoResult, time: Axis, box: Box) -> list[Markup]:
     return parts
 
 
-def contact_sheet(result: DemoResult) -> Markup:
+def contact_sheet(result: DemoResult) -> list[Markup]:
     """The same frames larger, with what was true and what was decided."""
+    if not result.pictures:
+        return []
     figures = []
     for i, picture in enumerate(result.pictures):
         view = element(
@@ -56,7 +58,9 @@ def contact_sheet(result: DemoResult) -> Markup:
         )
         caption = element("figcaption", element("b", escaped(f"{picture.t_s:.1f} s ")), escaped(picture.caption))
         figures.append(element("figure", view, caption))
-    return element("div", join(figures), class_="sheet")
+    columns = min((4, 5, 3), key=lambda count: -len(figures) % count)  # the fewest empty places in the last row
+    sheet = element("div", join(figures), class_="sheet", style=f"--columns:{columns}")
+    return [element("h3", escaped("The frames, larger")), sheet]
 
 
 def _uri(picture: Picture) -> str:

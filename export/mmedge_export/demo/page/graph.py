@@ -14,7 +14,7 @@ from mmedge_export.demo.result import DemoResult
 __all__ = ["graph", "runs_per_s", "stage_class"]
 
 WIDTH_PX = 1120.0  # at least: a small graph stays as small as its text
-END_PX, STAGE_PX, NEAR_PX, GAP_PX = 122.0, 174.0, 38.0, 148.0  # ports and outputs, stages, gaps next to ends, between
+END_PX, STAGE_PX, NEAR_PX, GAP_PX = 116.0, 166.0, 36.0, 160.0  # ports and outputs, stages, gaps next to ends, between
 LANE_PX, TOP_PX, STAGE_HEIGHT_PX, END_HEIGHT_PX = 188.0, 44.0, 134.0, 62.0
 CUT_PX = 14.0  # from a stage to the dashed line on its right
 SLOTS = 24  # more than these are not drawn one by one
@@ -90,7 +90,7 @@ def _stage(result: DemoResult, stage: Stage, cost: StageCost, box: Box) -> list[
         label(x, box.y + 23, stage.name, "node-name"),
         label(x, box.y + 43, f"{rounded(cost.ms)} ms · {_macs(cost.macs)}", "node-text"),
         label(x, box.y + 61, f"{rate:g} runs per second", "node-text"),
-        label(x, box.y + 77, instead, "edge-name"),
+        label(x, box.y + 77, instead, "stage-note"),
         label(x, box.y + 107, f"{rounded(load)} ms of work per s", "node-text"),
         rectangle(bar, "load-track", radius=2.5),
         rectangle(Box(x=bar.x, y=bar.y, width=bar.width * min(1.0, share), height=5), "load", radius=2.5),
@@ -130,9 +130,9 @@ def _three_lines(box: Box, texts: tuple[str, str, str]) -> list[Markup]:
 def _edge(result: DemoResult, edge: Edge, boxes: dict[str, Box]) -> list[Markup]:
     source, target = boxes[edge.source], boxes[edge.target]
     start, end = source.middle, _entry(result, edge, boxes)
-    turn = target.x - 30
+    turn = target.x - 22
     across = f"M{source.right:.1f} {start:.1f}H{turn:.1f}"
-    bend = f"C{turn + 16:.1f} {start:.1f} {turn + 6:.1f} {end:.1f} {target.x - 7:.1f} {end:.1f}"
+    bend = f"C{turn + 12:.1f} {start:.1f} {turn:.1f} {end:.1f} {target.x - 7:.1f} {end:.1f}"
     arrow = f"M{target.x - 1:.1f} {end:.1f}l-8 -4.5v9z"
     parts = [
         element("path", d=across + bend, class_="edge"),

@@ -13,7 +13,7 @@ __all__ = ["moment_figure"]
 
 SPAN_S = 0.6
 SAME_MS = 0.5
-BOX = Box(x=156, y=16, width=956, height=130)
+BOX = Box(x=156, y=16, width=948, height=130)
 
 
 def moment_figure(result: DemoResult) -> Markup:

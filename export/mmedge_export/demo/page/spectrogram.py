@@ -1,10 +1,11 @@
 """The spectrogram as a small PNG inside the page."""
 
 from base64 import b64encode
+from typing import Any
 
-import cv2
 import numpy as np
 
+from mmedge.errors import needs
 from mmedge_export.demo.result import Floats
 
 __all__ = ["RANGE_DB", "data_uri", "spectrogram_png"]
@@ -24,10 +25,11 @@ def spectrogram_png(level_db: Floats) -> bytes:
     Args:
         level_db: [bands, steps], low frequencies first; they come out at the bottom.
     """
+    cv2: Any = needs("cv2", fix="pip install 'mmedge[cpu]'")
     every = -(-level_db.shape[1] // MAX_STEPS)
     level = np.nan_to_num(level_db[::-1, ::every], nan=-np.inf)
     loudest = level.max() if np.isfinite(level.max()) else 0.0
     share = np.clip((level - loudest) / RANGE_DB + 1, 0, 1)
     picture = cv2.applyColorMap(np.round(255 * share).astype(np.uint8), cv2.COLORMAP_MAGMA)
     _, png = cv2.imencode(".png", picture)
-    return png.tobytes()
+    return bytes(png)

@@ -42,7 +42,7 @@ p { margin: 0 0 12px; max-width: 46em; }
 .lead { font-size: 18px; color: var(--soft); max-width: 44em; }
 .note, .columns, figcaption { color: var(--soft); font-size: 14.5px; max-width: 60em; }
 section { border-top: 1px solid var(--rule); margin-top: 40px; padding-top: 26px; }
-footer { color: var(--faint); font-size: 13px; padding-top: 32px; padding-bottom: 48px; }
+footer { overflow-wrap: anywhere; color: var(--faint); font-size: 13px; padding-top: 32px; padding-bottom: 48px; }
 .two { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 0 48px; }
 @media (max-width: 960px) { .two { grid-template-columns: minmax(0, 1fr); } }
 .two > div { min-width: 0; }
@@ -72,7 +72,7 @@ NUMBERS = """
 .ours .bar { background: var(--accent); }
 .bar-value { position: absolute; top: 0; line-height: 30px; padding-left: 8px; white-space: nowrap; font-weight: 600; }
 .bar-value.inside { color: var(--paper); padding: 0 8px 0 0; transform: translateX(-100%); }
-.limit { position: absolute; top: -5px; bottom: -5px; border-left: 2px dashed var(--bad); }
+.limit { position: absolute; top: -5px; bottom: -5px; border-left: 2px dashed var(--bad); margin-left: -2px; }
 .limit-text { font-size: 13px; color: var(--bad); grid-column: 2; position: relative; height: 20px; }
 .limit-text span { position: absolute; white-space: nowrap; transform: translateX(-50%); }
 .limit-text span.at-end { transform: translateX(-100%); }
@@ -115,7 +115,7 @@ td.refused { white-space: normal; color: var(--bad); text-align: center; }
 FIGURES = """
 figure { margin: 14px 0 0; }
 .drawing { display: block; width: 100%; height: auto; font-size: 12px; }
-.timeline { min-width: 1000px; } .graph { min-width: 980px; } .latency, .moment-of { min-width: 860px; }
+.timeline { min-width: 1000px; } .graph { min-width: 980px; } .latency, .moment-of { min-width: 760px; }
 svg text { fill: var(--ink); }
 .lane-name { font-weight: 650; font-size: 13px; }
 svg .lane-note, svg .tick { fill: var(--soft); font-size: 11.5px; }
@@ -142,7 +142,7 @@ svg .plate-text { fill: #fff; font-size: 11.5px; font-weight: 600; }
 .swatch { width: 22px; height: 13px; border-radius: 2px; flex: none; }
 .swatch.hatched { background: repeating-linear-gradient(135deg, var(--faint) 0 2px, transparent 2px 6px); }
 .swatch.wrong { background: var(--bad); }
-.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 240px), 1fr)); gap: 18px 16px; }
+.sheet { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); gap: 18px 16px; }
 .sheet figure { margin: 0; }
 .sheet svg { display: block; width: 100%; height: auto; border-radius: 4px; }
 .sheet figcaption { text-wrap: pretty; font-size: 13px; line-height: 1.4; padding-top: 5px; }
@@ -156,6 +156,8 @@ svg .node-name { font-size: 14px; font-weight: 650; }
 svg .node-text { font-size: 12px; }
 svg .edge-size { font-size: 12px; font-weight: 650; }
 svg .edge-name { font-size: 11px; fill: var(--soft); }
+.edge-name, .edge-size, .over { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }
+svg .stage-note { font-size: 11px; fill: var(--soft); }
 .edge { fill: none; stroke-width: 1.6; }
 .arrow { stroke: none; fill: var(--soft); }
 .edge { stroke: var(--soft); }
@@ -196,9 +198,11 @@ PAPER = """
   header { padding-top: 0; }
   h1 { font-size: 27px; }
   .lead { font-size: 14px; }
+  .note, .columns, .tile .how, figcaption, caption, dl, .bar-row { font-size: 11.5px; }
+  .columns { columns: 3 160px; column-gap: 24px; }
   section { margin-top: 20px; padding-top: 14px; }
-  figure, tr, .tile, .bar-row, .caveats li { break-inside: avoid; }
-  h2, h3 { break-after: avoid; }
+  figure, table, .bars, .columns, .tile, .caveats li { break-inside: avoid; }
+  h2, h3, .note, .legend { break-after: avoid; }
   .scroll { overflow: visible; }
   .drawing { min-width: 0; }
   table { font-size: 10.5px; }
@@ -208,7 +212,8 @@ PAPER = """
   .tiles { grid-template-columns: repeat(3, 1fr); }
   .tile { padding: 12px 14px; }
   .tile .value { font-size: 30px; }
-  .sheet { grid-template-columns: repeat(4, 1fr); gap: 10px; }
+  .sheet figcaption { font-size: 10.5px; }
+  .sheet { grid-template-columns: repeat(var(--columns), minmax(0, 1fr)); gap: 10px; }
 }
 """
 

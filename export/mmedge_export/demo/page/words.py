@@ -18,10 +18,10 @@ def caveats(result: DemoResult) -> Markup:
         "have no single right answer and are not scored; the hatched spans show what it decided there.",
         "How fast it is on another machine. Times are from the one below, on one core. Another processor shifts all "
         "contestants, and not by the same factor.",
-        "The delay from the world to a decision. Exposure, readout, drivers and the microphone's buffer come before the "
+        "The delay from the world to a decision. Exposure, readout, drivers and the sound buffer come before the "
         "arrival at which the clock starts here; whatever acts on the decision comes after it.",
         "What a GPU or an integer model would do. All contestants run the same float32 weights on the processor.",
-        "How much memory the model needs. The memory is that of the whole process, interpreter and libraries too.",
+        "How much memory the model needs. The memory is that of the whole process, libraries included.",
     )
     return element("ul", *(element("li", _strong_start(text)) for text in texts), class_="caveats")
 
