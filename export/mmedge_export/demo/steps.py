@@ -70,6 +70,11 @@ class Demo:
         return self.folder / "whole.onnx"
 
     @property
+    def numbers(self) -> Path:
+        """The headline and the table, as JSON."""
+        return self.folder / "numbers.json"
+
+    @property
     def report(self) -> Path:
         """The page."""
         return self.folder / "report.html"
@@ -171,7 +176,8 @@ def _pictures(clip: Clip, decided: Decisions, truth: Truth, labels: tuple[str, .
     """Frames spread over the clip, each with what was true and what was decided then."""
     cv2: Any = needs("cv2", fix="pip install 'mmedge[cpu]'")
     pictures = []
-    for t_s in np.linspace(decided.t_s[0], decided.t_s[-1], PICTURES + 1)[:-1] + 0.5:
+    step_s = (decided.t_s[-1] - decided.t_s[0]) / PICTURES
+    for t_s in decided.t_s[0] + step_s * (np.arange(PICTURES) + 0.5):
         at = int(np.searchsorted(decided.t_s, t_s))
         frame = int(t_s * FRAME_RATE_HZ)
         _, jpeg = cv2.imencode(
