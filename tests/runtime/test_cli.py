@@ -1,7 +1,10 @@
 import json
 import subprocess
 import sys
+import wave
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 
@@ -86,6 +89,24 @@ def test_a_mistake_is_one_line_and_status_1(mmedge_cli, reference_bundle, clip, 
     assert text in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert ended.err.startswith("mmedge: ")
+
+
+def test_sound_of_another_rate_is_resampled_and_told_or_refused(mmedge_cli, reference_bundle, clip, tmp_path):
+    other = tmp_path / "other.wav"
+    with wave.open(str(other), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(48000)
+        file.writeframes(np.repeat((clip.samples * 32767).astype("<i2"), 3).tobytes())
+    ended = mmedge_cli("run", reference_bundle, "--camera", clip.video, "--audio", other)
+    if find_spec("soxr"):
+        assert ended.status == 0
+        assert "48000 Hz" in ended.err
+        assert "resampled" in ended.err
+    else:
+        assert ended.status == 1
+        assert len(ended.err.strip().splitlines()) == 1
+        assert "mmedge[resample]" in ended.err
 
 
 def test_sound_that_ends_early_is_told_after_the_decisions_up_to_there(mmedge_cli, reference_bundle, clip, tmp_path):
