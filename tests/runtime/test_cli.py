@@ -101,8 +101,7 @@ def test_sound_of_another_rate_is_resampled_and_told_or_refused(mmedge_cli, refe
     ended = mmedge_cli("run", reference_bundle, "--camera", clip.video, "--audio", other)
     if find_spec("soxr"):
         assert ended.status == 0
-        assert "48000 Hz" in ended.err
-        assert "resampled" in ended.err
+        assert "resampled from 48000 to 16000 Hz" in ended.err
     else:
         assert ended.status == 1
         assert len(ended.err.strip().splitlines()) == 1
