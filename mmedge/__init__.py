@@ -17,7 +17,7 @@ from mmedge.errors import (
 from mmedge.model import Model, load
 from mmedge.replay import run
 from mmedge.stream import Stream
-from mmedge.types import AudioChunk, Prediction, VideoFrame
+from mmedge.types import AudioChunk, Prediction, TensorReading, TextMessage, VideoFrame
 
 __all__ = [
     "AudioChunk",
@@ -36,6 +36,8 @@ __all__ = [
     "SourceError",
     "SpecError",
     "Stream",
+    "TensorReading",
+    "TextMessage",
     "VideoFrame",
     "load",
     "run",

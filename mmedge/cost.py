@@ -14,6 +14,8 @@ __all__ = ["Saving", "StageCost", "default_rates", "measure_stages", "parse_rate
 
 WARM_UP, RUNS = 3, 30
 DEFAULT_CAMERA_HZ = 15.0
+DEFAULT_TENSOR_HZ = 10.0
+DEFAULT_TEXT_HZ = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +57,17 @@ class Saving:
 
 
 def default_rates(manifest: Manifest) -> dict[str, float]:
-    """New data per second that each port was trained on; 15 for cameras that do not say."""
+    """New data per second that each port was trained on, guessed where it does not say; states have no rate."""
     rates = {}
     for name, port in manifest.ports.items():
         if port.camera is not None:
             rates[name] = port.camera.rate_hz or DEFAULT_CAMERA_HZ
         if port.audio is not None:
             rates[name] = port.audio.rate_hz / port.audio.hop_samples
+        if port.tensor is not None:
+            rates[name] = port.tensor.rate_hz or DEFAULT_TENSOR_HZ
+        if port.text is not None:
+            rates[name] = DEFAULT_TEXT_HZ
     return rates
 
 
@@ -92,7 +98,9 @@ def measure_stages(bundle: Bundle) -> list[StageCost]:
         BundleError: It cannot be read.
     """
     manifest, golden = bundle.manifest, bundle.read_golden()
-    windows = {name: front_end(port).window(golden[f"sensor/{name}"][0]) for name, port in manifest.ports.items()}
+    windows = {
+        name: front_end(port, bundle.read).window(golden[f"sensor/{name}"][0]) for name, port in manifest.ports.items()
+    }
     graph = load(bundle.path).new_graph()
     times: dict[str, list[float]] = {stage.name: [] for stage in manifest.stages}
     for _ in range(WARM_UP + RUNS):
@@ -117,13 +125,15 @@ def measure_stages(bundle: Bundle) -> list[StageCost]:
 def predict_saving(manifest: Manifest, costs: list[StageCost], rates_hz: Mapping[str, float]) -> Saving:
     """Work per second when decisions come at the fastest rate.
 
-    A stage of several ports runs when any of them has something new, at most once a decision.
+    A stage of several ports runs when any of them has something new, at most once a decision; one that depends on a
+    state runs at every decision.
     """
     decisions = max(rates_hz.values())
     unsplit = decisions * sum(cost.ms * cost.runs_unsplit for cost in costs)
     staged = 0.0
     for stage, cost in zip(manifest.stages, costs, strict=True):
-        staged += cost.ms * min(decisions, sum(rates_hz[port] for port in stage.ports))
+        news = sum(rates_hz.get(port, decisions) for port in stage.ports)
+        staged += cost.ms * min(decisions, news)
     return Saving(
         rates_hz=dict(rates_hz),
         decisions_hz=decisions,

@@ -1,28 +1,56 @@
 """Between a sensor's packets and a stage graph's buffers: one feed for each port, with the time its data stands for."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from mmedge.errors import InputError
 from mmedge.features.audio import AudioFrontEnd
 from mmedge.features.camera import CameraFrontEnd
+from mmedge.features.tensor import TensorFrontEnd
+from mmedge.features.text import TextFrontEnd
 from mmedge.manifest import Port
+from mmedge.pace import Pace
 from mmedge.stages import StageGraph
 from mmedge.types import NS, Array
 
-__all__ = ["AudioFeed", "CameraFeed", "Feed", "front_end"]
+__all__ = ["AudioFeed", "CameraFeed", "Feed", "FrontEnd", "ValueFeed", "front_end"]
 
 GAP_TOLERANCE_NS = 5_000_000  # a chunk this far from where the count of samples says is still the next one
-SLOT_SLACK = 0.25  # of a frame period: how early a picture may come and still be the next one
 
 
-def front_end(port: Port) -> CameraFrontEnd | AudioFrontEnd:
-    """The front end of a port."""
+class FrontEnd(Protocol):
+    """What makes a port's tensor, without the batch axis, from one window of raw sensor data."""
+
+    def window(self, data: Any, /) -> Array:
+        """The tensor; raises InputError for data that does not fit."""
+
+
+def front_end(port: Port, read: Callable[[str], bytes] | None = None) -> FrontEnd:
+    """The front end of a port.
+
+    Args:
+        port: The port.
+        read: Gives the bytes of a file of the bundle; text needs its tokenizer from there.
+
+    Raises:
+        InputError: It is a text port, and read is not given.
+        MissingLibraryError: It is a text port, and tokenizers is not installed.
+        SpecError: The tokenizer cannot be used.
+    """
     if port.camera is not None:
         return CameraFrontEnd(port.camera)
-    assert port.audio is not None  # a port has one of the two
-    return AudioFrontEnd(port.audio)
+    if port.audio is not None:
+        return AudioFrontEnd(port.audio)
+    if port.text is not None:
+        if read is None:
+            raise InputError(f"{port.text.tokenizer} is needed to read text; give front_end() a way to read it")
+        return TextFrontEnd(port.text, read(port.text.tokenizer))
+    values = port.tensor or port.state
+    assert values is not None  # a port has one of them
+    return TensorFrontEnd(values)
 
 
 class Feed(Protocol):
@@ -36,17 +64,16 @@ class Feed(Protocol):
     def newest_ns(self) -> int:
         """The end of the data that the window holds."""
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was left out or made up so far."""
+
     def load(self) -> bool:
         """Bring the graph's buffers up to date; whether anything was new."""
 
 
 class CameraFeed:
-    """Pictures of one port.
-
-    Attributes:
-        skipped: Pictures left out because the port's rate is lower than the camera's.
-        late: Pictures older than the one before, left out.
-    """
+    """Pictures of one port."""
 
     def __init__(self, name: str, port: Port, graph: StageGraph) -> None:
         assert port.camera is not None  # the caller chose this feed for a camera port
@@ -55,41 +82,35 @@ class CameraFeed:
         self._front = CameraFrontEnd(port.camera)
         self._graph = graph
         self._time_axis = port.camera.layout.find("T")
-        self._period_ns = int(NS / port.camera.rate_hz) if port.camera.rate_hz else 0
-        self._first_ns: int | None = None
-        self._slot = -1
-        self._seen = 0
+        self._pace = Pace(port.camera.rate_hz)
         self._new = False
-        self.newest_ns = 0
-        self.skipped = 0
-        self.late = 0
 
     @property
     def ready(self) -> bool:
         """A whole window of pictures has been seen."""
-        return self._seen >= self._settings.frames
+        return self._pace.taken >= self._settings.frames
+
+    @property
+    def newest_ns(self) -> int:
+        """When the newest picture was taken."""
+        return self._pace.newest_ns
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """See :class:`Feed`."""
+        return self._pace.counts
 
     def push(self, pixels: npt.NDArray[np.uint8], t_ns: int) -> bool:
         """Take in one [H, W, 3] uint8 RGB picture; whether it became part of the window."""
-        if self._first_ns is None:
-            self._first_ns = t_ns
-        elif t_ns <= self.newest_ns:
-            self.late += 1
+        if not self._pace.wants(t_ns):
             return False
-        if self._period_ns:
-            slot = int((t_ns - self._first_ns) / self._period_ns + SLOT_SLACK)
-            if slot == self._slot:
-                self.skipped += 1
-                return False
-            self._slot = slot
         if self.name in self._graph.items:
             item = self._graph.items[self.name][0]
             self._front.write(pixels, _without_axis(item, self._time_axis))
             self._graph.push_item(self.name)
         else:
             self._front.push(pixels)
-        self.newest_ns = t_ns
-        self._seen += 1
+        self._pace.take(t_ns)
         self._new = True
         return True
 
@@ -102,13 +123,60 @@ class CameraFeed:
         return new
 
 
-class AudioFeed:
-    """Sound of one port; its time is the count of samples since the first chunk.
+class ValueFeed:
+    """Tensors or texts of one port, each of which stands until the next one comes.
 
-    Attributes:
-        lost_samples: Samples that never came and were taken as silence.
-        late_samples: Samples that had been seen, or taken as silence, before they came.
+    A value that equals the one before is newer and not computed again.
     """
+
+    def __init__(self, name: str, port: Port, front: FrontEnd, graph: StageGraph) -> None:
+        self.name = name
+        self._front = front
+        self._graph = graph
+        self._pace = Pace(port.tensor.rate_hz if port.tensor else 0)
+        self._new = False
+
+    @property
+    def ready(self) -> bool:
+        """A value has been seen."""
+        return self._pace.taken > 0
+
+    @property
+    def newest_ns(self) -> int:
+        """When the newest value was taken."""
+        return self._pace.newest_ns
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """See :class:`Feed`."""
+        return self._pace.counts
+
+    def push(self, value: Any, t_ns: int) -> bool:
+        """Take in one value, which is not kept; whether it stands now.
+
+        Raises:
+            InputError: It does not fit.
+        """
+        try:
+            window = self._front.window(value)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        if not self._pace.wants(t_ns):
+            return False
+        if not self.ready or not np.array_equal(window, self._graph.tensors[self.name][0]):
+            self._graph.load_window(self.name, window)
+        self._pace.take(t_ns)
+        self._new = True
+        return True
+
+    def load(self) -> bool:
+        """See :class:`Feed`."""
+        new, self._new = self._new, False
+        return new
+
+
+class AudioFeed:
+    """Sound of one port; its time is the count of samples since the first chunk."""
 
     def __init__(self, name: str, port: Port, graph: StageGraph) -> None:
         assert port.audio is not None  # the caller chose this feed for an audio port
@@ -118,8 +186,8 @@ class AudioFeed:
         self._graph = graph
         self._first_ns: int | None = None
         self._loaded = -1
-        self.lost_samples = 0
-        self.late_samples = 0
+        self._lost = 0
+        self._late = 0
 
     @property
     def ready(self) -> bool:
@@ -130,6 +198,11 @@ class AudioFeed:
     def newest_ns(self) -> int:
         """Where the window ends."""
         return self.time_of(self._front.window_end)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples that never came and were taken as silence, and those that came after they had been."""
+        return {"lost_samples": self._lost, "late_samples": self._late}
 
     @property
     def seen(self) -> int:
@@ -158,9 +231,9 @@ class AudioFeed:
             return samples
         offset = offset_ns * self._settings.rate_hz // NS
         if offset < 0:
-            self.late_samples += min(-offset, len(samples))
+            self._late += min(-offset, len(samples))
             return samples[-offset:]
-        self.lost_samples += offset
+        self._lost += offset
         if offset >= self._settings.window_samples:  # nothing of the old window is left: begin anew
             self._front.reset()
             self._first_ns, self._loaded = t_ns, -1

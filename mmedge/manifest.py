@@ -3,15 +3,16 @@
 import json
 from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 from mmedge.errors import BundleError, BundleVersionError
-from mmedge.features.settings import AudioSettings, CameraSettings
+from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings, TextSettings
 from mmedge.records import from_plain, to_plain
 
 __all__ = ["SCHEMA", "FileRecord", "Manifest", "Output", "Port", "Stage", "TensorSpec", "Variant", "read_manifest"]
 
 SCHEMA = 1
+Modality = Literal["camera", "audio", "text", "tensor", "state"]
 DTYPE_BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1, "float64": 8}
 
 
@@ -21,22 +22,33 @@ class Port:
 
     camera: CameraSettings | None = None
     audio: AudioSettings | None = None
+    text: TextSettings | None = None
+    tensor: TensorSettings | None = None
+    state: StateSettings | None = None
 
     def __post_init__(self) -> None:
-        if (self.camera is None) == (self.audio is None):
-            raise BundleError("a port has camera settings or audio settings")
+        if sum(getattr(self, name) is not None for name in get_args(Modality)) != 1:
+            raise BundleError(f"a port has the settings of exactly one of {', '.join(get_args(Modality))}")
 
     @property
-    def settings(self) -> CameraSettings | AudioSettings:
+    def settings(self) -> AudioSettings | CameraSettings | StateSettings | TensorSettings | TextSettings:
         """The settings that are given."""
-        settings = self.camera or self.audio
+        settings = self.camera or self.audio or self.text or self.tensor or self.state
         assert settings is not None  # __post_init__ has seen to it
         return settings
 
     @property
-    def modality(self) -> Literal["camera", "audio"]:
-        """What kind of sensor feeds it."""
-        return "camera" if self.camera else "audio"
+    def modality(self) -> Modality:
+        """What kind of sensor feeds it; a state is fed by the model itself."""
+        return next(name for name in get_args(Modality) if getattr(self, name) is not None)
+
+    @property
+    def dtype(self) -> str:
+        """Its tensor's dtype, by numpy's name."""
+        if self.text is not None:
+            return "int64"
+        values = self.tensor or self.state
+        return "float32" if values is None else values.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -180,8 +192,14 @@ class Manifest:
             if variant.files.keys() != {stage.name for stage in self.stages}:
                 raise BundleError(f"variant {name} does not have one file for each stage")
         wanted = {self.golden, *(path for variant in self.variants.values() for path in variant.files.values())}
+        wanted |= {port.text.tokenizer for port in self.ports.values() if port.text}
         if lost := sorted(wanted - self.files.keys()):
             raise BundleError(f"{lost[0]} is used but not listed among the files")
+
+    @property
+    def states(self) -> dict[str, str]:
+        """For each state port, the tensor that becomes its value after a tick."""
+        return {name: port.state.source for name, port in self.ports.items() if port.state}
 
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
@@ -226,9 +244,23 @@ def _check_stages(manifest: Manifest) -> None:
         if lost := [name for name in stage.ports if name not in manifest.ports]:
             raise BundleError(f"stage {stage.name} depends on {lost[0]!r}, which is no port")
         known.update(stage.outputs)
-    for name, port in manifest.ports.items():
-        if name not in manifest.tensors or manifest.tensors[name].shape != (1, *port.shape):
-            raise BundleError(f"port {name} gives [1, {', '.join(map(str, port.shape))}], its tensor is another")
+    _check_ports(manifest, known)
     for name, output in manifest.outputs.items():
         if output.tensor not in known:
             raise BundleError(f"output {name} is the tensor {output.tensor!r}, which no stage makes")
+
+
+def _check_ports(manifest: Manifest, known: set[str]) -> None:
+    for name, port in manifest.ports.items():
+        if name not in manifest.tensors or manifest.tensors[name].shape != (1, *port.shape):
+            raise BundleError(f"port {name} gives [1, {', '.join(map(str, port.shape))}], its tensor is another")
+        if manifest.tensors[name].dtype != port.dtype:
+            raise BundleError(f"port {name} gives {port.dtype}, its tensor is {manifest.tensors[name].dtype}")
+    for name, source in manifest.states.items():
+        if source in manifest.ports or source not in known:
+            raise BundleError(f"state {name} is fed from {source!r}, which no stage makes")
+        given, taken = manifest.tensors[source], manifest.tensors[name]
+        if (given.shape, given.dtype) != (taken.shape, taken.dtype):
+            raise BundleError(
+                f"state {name} is {list(taken.shape)} {taken.dtype}, {source} is {list(given.shape)} {given.dtype}"
+            )

@@ -7,14 +7,15 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from mmedge.backends.base import Session
 from mmedge.backends.ort import OrtSession
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.decode import decode
-from mmedge.errors import ClosedError, InputError
-from mmedge.feeds import front_end
+from mmedge.errors import BundleError, ClosedError, InputError, SpecError
+from mmedge.feeds import FrontEnd, front_end
 from mmedge.manifest import Manifest
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream
@@ -56,14 +57,17 @@ class Model:
         self.manifest: Manifest = bundle.manifest
         self.report = report
         self._sessions: Mapping[str, Session] | None = sessions
+        self._fronts: Mapping[str, FrontEnd] = _front_ends(bundle)
         self._once: StageGraph | None = None
 
-    def infer(self, **sensors: npt.NDArray[Any]) -> Prediction:
-        """One decision on one window of raw sensor data per port.
+    def infer(self, **sensors: npt.NDArray[Any] | str) -> Prediction:
+        """One decision on one window of raw sensor data per port; nothing is remembered from call to call.
 
         Args:
             **sensors: For each camera port [T, H, W, 3] (or [H, W, 3] if its window is one picture) uint8 RGB of any
-                size; for each audio port [N] float32 in -1..1, as many samples as its window has, at its rate.
+                size; for each audio port [N] float32 in -1..1, as many samples as its window has, at its rate; for each
+                tensor port an array of its shape and dtype; for each text port a string. A state port may be given
+                like a tensor; left out, it is zeros, as at the first decision of a stream.
 
         Raises:
             InputError: A port is missing, unknown, or its data does not fit.
@@ -71,13 +75,15 @@ class Model:
         """
         begin = perf_counter_ns()
         ports = self.manifest.ports
-        if sensors.keys() != ports.keys():
-            raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(ports)}")
+        needed = [name for name, port in ports.items() if port.state is None]
+        if not set(needed) <= sensors.keys() <= ports.keys():
+            raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(needed)}")
+        zeros = {name: np.zeros(port.shape, port.dtype) for name, port in ports.items() if port.state}
         if self._once is None:
             self._once = self.new_graph()
-        for name, port in ports.items():
+        for name, data in (zeros | sensors).items():
             try:
-                window = front_end(port).window(sensors[name])
+                window = self._fronts[name].window(data)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from error
             self._once.load_window(name, window)
@@ -87,8 +93,8 @@ class Model:
             t_ns=0,
             outputs=outputs,
             labels=labels,
-            age_ms=dict.fromkeys(ports, 0.0),
-            fresh=dict.fromkeys(ports, True),
+            age_ms=dict.fromkeys(needed, 0.0),
+            fresh=dict.fromkeys(needed, True),
             latency_ns=perf_counter_ns() - begin,
         )
 
@@ -96,14 +102,15 @@ class Model:
         """Decisions on sensor data as it comes.
 
         Args:
-            tick: "audio": at every hop of the audio window; "camera": at every picture; "50hz": at that rate; "any": at
-                every packet. By default "audio" if the model hears, else "camera".
+            tick: "audio": at every hop of the audio window; "camera": at every picture; "tensor": at every tensor;
+                "50hz": at that rate; "any": at every packet. By default the first of these that the model has a port
+                for. A recurrent model advances once per tick: choose the rate that it was trained at.
 
         Raises:
             InputError: The model has no such port, or tick is none of these.
             ClosedError: The model was closed.
         """
-        return Stream(self.manifest, self.new_graph(), tick)
+        return Stream(self.manifest, self.new_graph(), tick, self._fronts)
 
     def new_graph(self) -> StageGraph:
         """Stages with buffers of their own, for code that measures or checks them one by one.
@@ -141,7 +148,7 @@ def load(path: str | Path, *, backend: str = "auto", variant: str = "fp32", thre
     Raises:
         BundleError: It is damaged, incomplete, not to be trusted, or of a newer version.
         InputError: The backend or variant is not there.
-        MissingLibraryError: onnxruntime is not installed.
+        MissingLibraryError: onnxruntime is not installed, or tokenizers for a model that reads.
     """
     begin = perf_counter_ns()
     if backend not in {"auto", "onnxruntime-cpu"}:
@@ -162,3 +169,10 @@ def load(path: str | Path, *, backend: str = "auto", variant: str = "fp32", thre
         load_ms=(perf_counter_ns() - begin) / 1e6,
     )
     return Model(bundle, sessions, report)
+
+
+def _front_ends(bundle: Bundle) -> dict[str, FrontEnd]:
+    try:
+        return {name: front_end(port, bundle.read) for name, port in bundle.manifest.ports.items()}
+    except SpecError as error:
+        raise BundleError(f"{bundle.path}: {error}; export the bundle again") from error

@@ -60,7 +60,7 @@ def open_run(
     """Open recordings for a loaded model.
 
     Args:
-        model: With at most one camera and one audio port.
+        model: With at most one camera and one audio port, and states; what else it needs cannot come from a recording.
         camera: A video file.
         audio: A sound file; by default the WAV beside the video, or the video's own sound.
         tick: See :meth:`mmedge.Model.stream`.
@@ -73,6 +73,10 @@ def open_run(
     ports = model.manifest.ports
     by_modality: dict[str, str] = {}
     for name, port in ports.items():
+        if port.state:
+            continue
+        if port.tensor or port.text:
+            raise InputError(f"no recording gives {name} ({port.modality}); push to the model's stream() instead")
         if port.modality in by_modality:
             raise InputError(f"the model has several {port.modality} ports; push to its stream() port by port instead")
         by_modality[port.modality] = name

@@ -30,6 +30,8 @@ class StageGraph:
         self._made: dict[str, Array] = {}
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in manifest.stages}
         self._stale: set[str] = set()
+        self._states = manifest.states
+        self.mark(self._states)
         self.work_ns = {stage.name: 0 for stage in manifest.stages}
         self.runs = {stage.name: 0 for stage in manifest.stages}
 
@@ -84,6 +86,12 @@ class StageGraph:
             if stage.name in self._stale and (only is None or set(stage.ports) <= set(only)):
                 self._call(stage)
                 self._stale.discard(stage.name)
+
+    def feed_back(self) -> None:
+        """End a tick: what it made for the next one becomes the value of the state ports, zeros until then."""
+        for port, source in self._states.items():
+            self.tensors[port][...] = self.tensors[source]
+        self.mark(self._states)
 
     def _call(self, stage: Stage) -> None:
         begin = perf_counter_ns()

@@ -9,17 +9,18 @@ from collections.abc import Iterator, Mapping
 from threading import Condition
 from time import perf_counter_ns
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmedge.decode import decode
 from mmedge.errors import ClosedError, InputError
-from mmedge.feeds import AudioFeed, CameraFeed, Feed
+from mmedge.feeds import AudioFeed, CameraFeed, Feed, FrontEnd, ValueFeed, front_end
 from mmedge.manifest import Manifest
 from mmedge.stages import StageGraph
 from mmedge.ticks import parse_tick
-from mmedge.types import NS, AudioChunk, Packet, Prediction, VideoFrame
+from mmedge.types import NS, Array, AudioChunk, Packet, Prediction, TensorReading, TextMessage, VideoFrame
 
 __all__ = ["Stream"]
 
@@ -32,20 +33,33 @@ class Stream:
     Pushes may come from any thread; the work of a push is done in the thread that pushes. Predictions are fetched by
     :meth:`poll`, which never waits, or by iterating, which waits until :meth:`close`.
 
+    There is no decision before every port has seen a whole window, a tensor or a text. State ports are zeros at the
+    first decision; each decision hands its states to the next one, so a recurrent model advances once per tick.
+
     Attributes:
         graph: The stages with their buffers, run counts and times.
         dropped: Predictions that were never fetched and had to make room.
     """
 
-    def __init__(self, manifest: Manifest, graph: StageGraph, tick: str | None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        graph: StageGraph,
+        tick: str | None,
+        fronts: Mapping[str, FrontEnd] | None = None,
+    ) -> None:
         self.graph = graph
         self.dropped = 0
         self._manifest = manifest
-        self._cameras = {n: CameraFeed(n, p, graph) for n, p in manifest.ports.items() if p.camera is not None}
-        self._audios = {n: AudioFeed(n, p, graph) for n, p in manifest.ports.items() if p.audio is not None}
-        self._feeds: dict[str, Feed] = {**self._cameras, **self._audios}
+        ports = manifest.ports
+        self._cameras = {n: CameraFeed(n, p, graph) for n, p in ports.items() if p.camera}
+        self._audios = {n: AudioFeed(n, p, graph) for n, p in ports.items() if p.audio}
+        fronts = fronts or {name: front_end(port) for name, port in ports.items()}
+        self._tensors = {n: ValueFeed(n, p, fronts[n], graph) for n, p in ports.items() if p.tensor}
+        self._texts = {n: ValueFeed(n, p, fronts[n], graph) for n, p in ports.items() if p.text}
+        self._feeds: dict[str, Feed] = {**self._cameras, **self._audios, **self._tensors, **self._texts}
         self._tick = parse_tick(tick, manifest)
-        self._early = {name for name in self._cameras if self._tick.kind in {"audio", "grid"} and self._is_slower(name)}
+        self._early = {name for name in self._feeds if name not in self._audios and self._is_slower(name)}
         self._next_tick: int | None = None  # number on the grid
         self._last_ns: dict[str, int] = {}
         self._pushed_ns = 0
@@ -56,11 +70,7 @@ class Stream:
     @property
     def counters(self) -> dict[str, dict[str, int]]:
         """What was left out or made up so far, by port."""
-        cameras = {name: {"skipped": feed.skipped, "late": feed.late} for name, feed in self._cameras.items()}
-        return cameras | {
-            name: {"lost_samples": feed.lost_samples, "late_samples": feed.late_samples}
-            for name, feed in self._audios.items()
-        }
+        return {name: feed.counts for name, feed in self._feeds.items()}
 
     def push_frame(self, pixels: npt.NDArray[np.uint8], t_ns: int, *, port: str | None = None) -> None:
         """Give one picture.
@@ -93,14 +103,49 @@ class Stream:
         assert settings is not None  # _port found an audio port
         self.push(AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz), port=name)
 
+    def push_tensor(self, values: Array, t_ns: int, *, port: str | None = None) -> None:
+        """Give what a sensor other than camera and microphone measured.
+
+        Args:
+            values: Of the port's shape and dtype; not kept.
+            t_ns: When it was measured.
+            port: Which tensor port, if the model has several.
+
+        Raises:
+            InputError: It does not fit, or there is no such port.
+            ClosedError: The stream was closed.
+        """
+        self.push(TensorReading(values=values, t_ns=t_ns), port=port)
+
+    def push_text(self, text: str, t_ns: int, *, port: str | None = None) -> None:
+        """Give a text, which holds until the next one.
+
+        Args:
+            text: What was said; it may be "".
+            t_ns: When.
+            port: Which text port, if the model has several.
+
+        Raises:
+            InputError: It does not fit, or there is no such port.
+            ClosedError: The stream was closed.
+        """
+        self.push(TextMessage(text=text, t_ns=t_ns), port=port)
+
     def push(self, packet: Packet, *, port: str | None = None) -> None:
-        """Give what a source yields; see :meth:`push_frame` and :meth:`push_audio`."""
+        """Give what a source yields; see the methods for each kind."""
         with self._changed:
             if self._closed:
                 raise ClosedError("the stream was closed; open a new one with model.stream()")
             self._pushed_ns = perf_counter_ns()
             if isinstance(packet, VideoFrame):
-                self._push_frame(packet, self._port(port, self._cameras, "camera"))
+                name = self._port(port, self._cameras, "camera")
+                self._push_held(self._cameras[name], packet.pixels, packet.t_ns)
+            elif isinstance(packet, TensorReading):
+                name = self._port(port, self._tensors, "tensor")
+                self._push_held(self._tensors[name], packet.values, packet.t_ns)
+            elif isinstance(packet, TextMessage):
+                name = self._port(port, self._texts, "text")
+                self._push_held(self._texts[name], packet.text, packet.t_ns)
             else:
                 self._push_audio(packet, self._port(port, self._audios, "audio"))
             self._changed.notify_all()
@@ -143,24 +188,24 @@ class Stream:
             raise InputError(f"{modality} data needs {what}; the model has {', '.join(feeds) or 'no such port'}")
         return given
 
-    def _is_slower(self, camera: str) -> bool:
-        """Whether pictures come more seldom than ticks, so that encoding them as they come wastes nothing."""
-        settings = self._manifest.ports[camera].camera
-        assert settings is not None  # only cameras are asked about
-        return settings.rate_hz <= self._tick.rate_hz
+    def _is_slower(self, name: str) -> bool:
+        """Whether a port's data comes more seldom than ticks, so that encoding it as it comes wastes nothing."""
+        paced = self._manifest.ports[name].camera or self._manifest.ports[name].tensor
+        rate_hz = paced.rate_hz if paced else 0  # a text changes seldom
+        return self._tick.kind in {"audio", "grid"} and rate_hz <= self._tick.rate_hz
 
-    def _push_frame(self, frame: VideoFrame, name: str) -> None:
-        self._fire_grid(frame.t_ns - 1)
-        feed = self._cameras[name]
-        if not feed.push(frame.pixels, frame.t_ns):
+    def _push_held(self, feed: CameraFeed | ValueFeed, data: Any, t_ns: int) -> None:
+        """Take in what stands until the next one comes."""
+        self._fire_grid(t_ns - 1)
+        if not feed.push(data, t_ns):
             return
-        if name in self._early and feed.ready:
+        if feed.name in self._early and feed.ready:
             feed.load()
-            self.graph.run(only=[name])
-        if self._tick.kind == "any" or self._tick.port == name:
-            self._fire(frame.t_ns)
+            self.graph.run(only=[feed.name])
+        if self._tick.kind == "any" or self._tick.port == feed.name:
+            self._fire(t_ns)
         elif not self._audios:
-            self._fire_grid(frame.t_ns)
+            self._fire_grid(t_ns)
 
     def _push_audio(self, chunk: AudioChunk, name: str) -> None:
         feed, settings = self._audios[name], self._manifest.ports[name].audio
@@ -219,6 +264,7 @@ class Stream:
         self.graph.run()
         newest = {name: feed.newest_ns for name, feed in self._feeds.items()}
         outputs, labels = decode(self.graph.tensors, self._manifest.outputs)
+        self.graph.feed_back()
         if len(self._predictions) >= WAITING_LIMIT:
             self._predictions.popleft()
             self.dropped += 1

@@ -11,7 +11,8 @@ from mmedge.types import NS
 
 __all__ = ["Tick", "parse_tick"]
 
-EXPECTED = "audio, camera, any, or a rate such as 50hz"
+EXPECTED = "audio, camera, tensor, any, or a rate such as 50hz"
+FOLLOWED = ("audio", "camera", "tensor")  # the first that the model has is the default
 MAX_RATE_HZ = 1000
 
 
@@ -20,12 +21,13 @@ class Tick:
     """A rule for the moments of decision.
 
     Attributes:
-        kind: "audio" and "camera" follow the hops or pictures of a port, "grid" comes at a rate, "any" is every packet.
+        kind: "audio", "camera" and "tensor" follow the hops, pictures or tensors of a port, "grid" comes at a rate,
+            "any" is every packet.
         port: The port that is followed.
         rate_hz: Decisions per second, as far as they are known beforehand; 0 if not.
     """
 
-    kind: Literal["audio", "camera", "grid", "any"]
+    kind: Literal["audio", "camera", "tensor", "grid", "any"]
     port: str | None
     rate_hz: Fraction
 
@@ -40,14 +42,15 @@ class Tick:
 
 
 def parse_tick(text: str | None, manifest: Manifest) -> Tick:
-    """Read "audio", "camera", "any" or "50hz"; None is "audio" if the model hears, else "camera".
+    """Read "audio", "camera", "tensor", "any" or "50hz"; None is the first of these that the model has a port for.
 
     Raises:
         InputError: It is none of these, or the model has no such port.
     """
     ports = manifest.ports
     if text is None:
-        text = "audio" if any(port.audio for port in ports.values()) else "camera"
+        present = {port.modality for port in ports.values()}
+        text = next((kind for kind in FOLLOWED if kind in present), "any")
     if text == "any":
         return Tick(kind="any", port=None, rate_hz=Fraction(0))
     if rate := re.fullmatch(r"(\d+(?:\.\d+)?) ?hz", text.lower()):
@@ -55,13 +58,15 @@ def parse_tick(text: str | None, manifest: Manifest) -> Tick:
         if not 0 < rate_hz <= MAX_RATE_HZ:
             raise InputError(f"tick = {text!r}: the rate must be above 0 and at most {MAX_RATE_HZ} Hz")
         return Tick(kind="grid", port=None, rate_hz=rate_hz)
-    if text not in {"audio", "camera"}:
+    if text not in FOLLOWED:
         raise InputError(f"tick = {text!r} is not known; expected {EXPECTED}")
     name = next((name for name, port in ports.items() if port.modality == text), None)
     if name is None:
         raise InputError(f"tick = {text!r}, but the model has no {text} port; expected {EXPECTED}")
-    audio, camera = ports[name].audio, ports[name].camera
-    if audio is not None:
-        return Tick(kind="audio", port=name, rate_hz=Fraction(audio.rate_hz, audio.hop_samples))
-    assert camera is not None  # a port is one of the two
-    return Tick(kind="camera", port=name, rate_hz=Fraction(camera.rate_hz).limit_denominator(1000))
+    port = ports[name]
+    if port.audio is not None:
+        return Tick(kind="audio", port=name, rate_hz=Fraction(port.audio.rate_hz, port.audio.hop_samples))
+    paced = port.camera or port.tensor
+    assert paced is not None  # the port is one of the three
+    kind: Literal["camera", "tensor"] = "camera" if port.camera else "tensor"
+    return Tick(kind=kind, port=name, rate_hz=Fraction(paced.rate_hz).limit_denominator(1000))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mmedge.errors import InputError
 
-__all__ = ["NS", "Array", "AudioChunk", "Packet", "Prediction", "VideoFrame"]
+__all__ = ["NS", "Array", "AudioChunk", "Packet", "Prediction", "TensorReading", "TextMessage", "VideoFrame"]
 
 NS = 1_000_000_000
 Array = npt.NDArray[Any]
@@ -85,7 +85,46 @@ class AudioChunk:
         return f"AudioChunk({len(self.samples)} samples, {self.rate_hz} Hz, t_ns={self.t_ns})"
 
 
-Packet = VideoFrame | AudioChunk
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+class TensorReading:
+    """What a sensor other than camera and microphone gave at one time: a lidar scan, a row of touch values.
+
+    Attributes:
+        values: Of the port's shape and dtype. May be a view of a buffer that its source owns.
+        t_ns: When it was taken.
+    """
+
+    values: Array
+    t_ns: int
+
+    @property
+    def available_ns(self) -> int:
+        """When a decision can first use it."""
+        return self.t_ns
+
+    def __repr__(self) -> str:
+        return f"TensorReading({list(self.values.shape)} {self.values.dtype}, t_ns={self.t_ns})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextMessage:
+    """A text that holds until the next one.
+
+    Attributes:
+        text: What was said.
+        t_ns: When.
+    """
+
+    text: str
+    t_ns: int
+
+    @property
+    def available_ns(self) -> int:
+        """When a decision can first use it."""
+        return self.t_ns
+
+
+Packet = VideoFrame | AudioChunk | TensorReading | TextMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +135,8 @@ class Prediction:
         t_ns: The tick it was made for.
         outputs: The model's outputs by name, without a batch axis and after their activation; the caller owns them.
         labels: The winning label of every classification output, the labels above 0.5 of every multi-label output.
-        age_ms: For each port, how far its newest data lay behind the tick.
-        fresh: For each port, whether its data is newer than at the previous prediction.
+        age_ms: For each port but states, how far its newest data lay behind the tick.
+        fresh: For each port but states, whether its data is newer than at the previous prediction.
         latency_ns: Wall time from the push of the packet that completed the tick to this prediction.
     """
 

@@ -16,6 +16,7 @@ HEAVY = {
     "onnxruntime": {"mmedge/backends/ort.py"},
     "av": {"mmedge/sources/media.py"},
     "soxr": {"mmedge/sources/resample.py"},
+    "tokenizers": {"mmedge/features/text.py"},
 }
 
 

@@ -183,13 +183,13 @@ def _state_dict(file: Path, content: object) -> dict[str, torch.Tensor]:
 def _find_spec(file: Path, given: str | Path | None, inside: str | None) -> Spec:
     beside = file.with_name("SPEC.toml")
     if given is None and inside is not None:
-        return read_spec(inside, f"the spec inside {file.name}")
+        return read_spec(inside, f"the spec inside {file.name}", file.parent)
     path = Path(given) if given is not None else beside
     if not path.is_file():
         raise SpecError(
             f"no spec for {file}: not inside it, and {path} does not exist; write a SPEC.toml, or give --spec"
         )
-    return read_spec(path.read_text(encoding="utf-8"), str(path))
+    return read_spec(path.read_text(encoding="utf-8"), str(path), path.parent)
 
 
 def _fitting_state(checkpoint: Checkpoint, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -45,7 +45,7 @@ def cut_graph(
         samples: Real port tensors, batch axis included, for the proofs.
         folder: For temporary files.
     """
-    plan = plan_split(model)
+    plan = plan_split(model, [name for name, port in ports.items() if port.state])
     stages, notes = list(plan.stages), []
     graphs: dict[str, onnx.ModelProto] = {}
     axes: dict[str, int] = {}

@@ -89,6 +89,9 @@ def write_bundle(draft: Path, source: Checkpoint, cut: CutGraph, golden: Mapping
     for name, graph in cut.graphs.items():
         files[name] = f"onnx/fp32/{name}.onnx"
         onnx.save(graph, draft / files[name])
+    for name in source.spec.files:
+        (draft / name).parent.mkdir(exist_ok=True)
+        (draft / name).write_bytes(source.spec.read(name))
     write_arrays(draft / GOLDEN, golden)
     manifest = Manifest(
         schema=SCHEMA,

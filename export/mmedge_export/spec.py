@@ -2,12 +2,21 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args
 
 from mmedge.errors import SpecError
-from mmedge.features.settings import AudioSettings, CameraSettings, MelSettings, mel_settings
-from mmedge.manifest import Output, Port
+from mmedge.features.settings import (
+    AudioSettings,
+    CameraSettings,
+    MelSettings,
+    StateSettings,
+    TensorSettings,
+    TextSettings,
+    mel_settings,
+)
+from mmedge.manifest import Modality, Output, Port
 from mmedge.records import RecordError, from_plain
 
 if sys.version_info >= (3, 11):
@@ -18,6 +27,7 @@ else:
 __all__ = ["Spec", "read_spec"]
 
 MAX_SPEC_BYTES = 1 << 20
+MAX_TOKENIZER_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +41,7 @@ class Spec:
         samples: ``package.module:function`` that returns real sensor data to prove the export with, or "".
         ports: By the names of forward()'s arguments, in their order.
         outputs: In the order in which forward() returns them; their tensors are named after them.
+        files: What the bundle takes along, by its name there: the tokenizers of text ports.
     """
 
     name: str
@@ -39,14 +50,35 @@ class Spec:
     samples: str
     ports: dict[str, Port]
     outputs: dict[str, Output]
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def returns(self) -> list[str]:
+        """Names for all that forward() returns: the outputs, then what is only fed back to states, in their order."""
+        sources = [port.state.source for port in self.ports.values() if port.state]
+        return list(dict.fromkeys([*self.outputs, *sources]))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one of the files.
+
+        Raises:
+            SpecError: It is not there, or too large.
+        """
+        path = self.files[name]
+        if not path.is_file():
+            raise SpecError(f"{path} does not exist; paths in a spec are relative to the folder it is in")
+        if path.stat().st_size > MAX_TOKENIZER_BYTES:
+            raise SpecError(f"{path} is larger than {MAX_TOKENIZER_BYTES >> 20} MiB; expected a tokenizer.json")
+        return path.read_bytes()
 
 
-def read_spec(text: str, where: str) -> Spec:
+def read_spec(text: str, where: str, folder: Path | None = None) -> Spec:
     """Read the text of a SPEC.toml.
 
     Args:
         text: The document.
         where: The file's name, for messages.
+        folder: What the paths in it are relative to; by default the working directory.
 
     Raises:
         SpecError: It is not TOML, or a key is unknown, missing or of the wrong kind.
@@ -56,38 +88,68 @@ def read_spec(text: str, where: str) -> Spec:
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{where} is not TOML: {error}") from error
     try:
-        return _spec(document)
+        return _spec(document, folder or Path())
     except ValueError as error:
         raise SpecError(f"{where}: {error}") from error
 
 
-def _spec(document: dict[str, Any]) -> Spec:
+def _spec(document: dict[str, Any], folder: Path) -> Spec:
     _only(document, {"model", "inputs", "outputs"}, "")
     model = _table(document, "model", "")
     _only(model, {"name", "factory", "arguments", "samples"}, "model.")
     inputs, outputs = _table(document, "inputs", ""), _table(document, "outputs", "")
     if not inputs or not outputs:
         raise SpecError("it needs at least one [inputs.NAME] and one [outputs.NAME]")
+    ports = {name: _port(table, name) for name, table in inputs.items()}
+    _check_states(ports)
     return Spec(
         name=_need(model, "name", str, "model."),
         factory=_need(model, "factory", str, "model.") if "factory" in model else "",
         arguments=dict(model.get("arguments", {})),
         samples=model.get("samples", ""),
-        ports={name: _port(table, f"inputs.{name}.") for name, table in inputs.items()},
+        ports=ports,
         outputs={
             name: from_plain(Output, {**table, "tensor": name}, f"outputs.{name}") for name, table in outputs.items()
         },
+        files={port.text.tokenizer: folder / inputs[name]["tokenizer"] for name, port in ports.items() if port.text},
     )
 
 
-def _port(table: dict[str, Any], path: str) -> Port:
+def _port(table: dict[str, Any], name: str) -> Port:
+    path = f"inputs.{name}."
     modality = _need(table, "modality", str, path)
     rest = {key: value for key, value in table.items() if key != "modality"}
     if modality == "camera":
         return Port(camera=_camera(rest, path))
     if modality == "audio":
         return Port(audio=_audio(rest, path))
-    raise SpecError(f"{path}modality = {modality!r} is not supported; expected camera or audio")
+    if modality == "text":
+        return Port(text=_text(rest, name))
+    if modality == "tensor":
+        return Port(tensor=from_plain(TensorSettings, rest, f"inputs.{name}"))
+    if modality == "state":
+        return Port(state=_state(rest, path))
+    raise SpecError(f"{path}modality = {modality!r} is not known; expected {', '.join(get_args(Modality))}")
+
+
+def _check_states(ports: Mapping[str, Port]) -> None:
+    if all(port.state for port in ports.values()):
+        raise SpecError("every input is a state; a model needs at least one sensor")
+    for name, port in ports.items():
+        if port.state and port.state.source in ports:
+            raise SpecError(f"inputs.{name}.from = {port.state.source!r} is an input, expected an output of the model")
+
+
+def _text(table: dict[str, Any], name: str) -> TextSettings:
+    _need(table, "tokenizer", str, f"inputs.{name}.")
+    return from_plain(TextSettings, {**table, "tokenizer": f"tokenizer/{name}.json"}, f"inputs.{name}")
+
+
+def _state(table: dict[str, Any], path: str) -> StateSettings:
+    _only(table, {"from", "shape", "dtype"}, path)
+    source = _need(table, "from", str, path)
+    rest = {key: value for key, value in table.items() if key != "from"}
+    return from_plain(StateSettings, {**rest, "source": source}, path.rstrip("."))
 
 
 def _camera(table: dict[str, Any], path: str) -> CameraSettings:

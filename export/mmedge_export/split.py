@@ -2,6 +2,8 @@
 
 The sets of ports that nodes depend on form a partial order: a node reads only from nodes whose set its own contains.
 So one stage for each distinct set is always a valid split; single ports give the encoders, all ports the head.
+A state is a port like any other, with one difference: it is new at every tick, so that work on states alone is never
+saved, and is done by whoever reads it.
 """
 
 from collections.abc import Collection, Mapping
@@ -49,11 +51,12 @@ class SplitPlan:
         return tuple(name for name in made if name in read)
 
 
-def plan_split(model: onnx.ModelProto) -> SplitPlan:
+def plan_split(model: onnx.ModelProto, states: Collection[str] = ()) -> SplitPlan:
     """Find the stages of a graph.
 
     Args:
         model: A checked model with static shapes.
+        states: Those of its inputs that are fed back from its outputs.
 
     Returns:
         One stage for each set of ports that nodes depend on. Sets without multiply-accumulates (casts, reshapes) become
@@ -65,13 +68,14 @@ def plan_split(model: onnx.ModelProto) -> SplitPlan:
     _refuse_constant_outputs(graph, sets)
     macs = [count_macs(node, specs) for node in graph.node]
     total = sum(macs)
-    private = sum(cost for cost, ports_of in zip(macs, sets, strict=True) if len(ports_of) == 1)
+    sensors = [frozenset([name]) for name in ports if name not in states]
+    private = sum(cost for cost, ports_of in zip(macs, sets, strict=True) if ports_of in sensors)
     if len(ports) < 2:
         return _whole(graph, ports, macs, "the model has a single input")
     if private < WORTH_SPLITTING * total or not total:
         share = private / total if total else 0.0
         return _whole(graph, ports, macs, f"early fusion: only {share:.1%} of its work depends on one sensor alone")
-    return SplitPlan(stages=tuple(_stages(graph, ports, sets, macs)))
+    return SplitPlan(stages=tuple(_stages(graph, ports, sets, macs, frozenset(states))))
 
 
 def _dependencies(graph: onnx.GraphProto, ports: Collection[str]) -> list[Ports]:
@@ -90,12 +94,14 @@ def _refuse_constant_outputs(graph: onnx.GraphProto, sets: list[Ports]) -> None:
         raise ExportError(f"output {dead[0]} does not depend on any input; leave it out of the model or of the spec")
 
 
-def _stages(graph: onnx.GraphProto, ports: list[str], sets: list[Ports], macs: list[int]) -> list[PlannedStage]:
+def _stages(
+    graph: onnx.GraphProto, ports: list[str], sets: list[Ports], macs: list[int], states: Ports
+) -> list[PlannedStage]:
     producer = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     finals = {value.name for value in graph.output}
     cost = {s: sum(c for c, other in zip(macs, sets, strict=True) if other == s) for s in set(sets)}
     gives_output = {sets[producer[name]] for name in finals}
-    kept = {s for s in cost if s and (cost[s] or s in gives_output)}
+    kept = {s for s in cost if (cost[s] and not s <= states) or (s and s in gives_output)}
     order = sorted(kept, key=lambda s: (len(s), [ports.index(name) for name in ports if name in s]))
     members = {
         s: _closure(graph, [i for i, other in enumerate(sets) if other == s], sets, kept, producer) for s in order

@@ -66,11 +66,12 @@ def replay_golden(bundle: Bundle, backend: str = "auto") -> list[Replayed]:
     manifest = bundle.manifest
     names = [key.partition("/")[2] for key in golden if key.startswith(("tensor/", "output/"))]
     made: dict[str, list[Array]] = {name: [] for name in names}
+    fronts = {name: front_end(port, bundle.read) for name, port in manifest.ports.items()}
     with load(bundle.path, backend=backend) as model:
         graph = model.new_graph()
         for i in range(len(golden[f"sensor/{next(iter(manifest.ports))}"])):
-            for name, port in manifest.ports.items():
-                graph.load_window(name, front_end(port).window(golden[f"sensor/{name}"][i]))
+            for name, front in fronts.items():
+                graph.load_window(name, front.window(golden[f"sensor/{name}"][i]))
             graph.run()
             for name in names:
                 made[name].append(graph.tensors[name].copy())

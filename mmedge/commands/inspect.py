@@ -7,7 +7,7 @@ import click
 from mmedge.bundle import open_bundle
 from mmedge.console import as_json, table
 from mmedge.cost import Saving, StageCost, measure_stages, parse_rates, predict_saving
-from mmedge.manifest import Manifest
+from mmedge.manifest import Manifest, Port
 
 __all__ = ["inspect_command"]
 
@@ -35,14 +35,7 @@ def _ports(manifest: Manifest) -> str:
     rows = []
     for name, port in manifest.ports.items():
         spec = manifest.tensors[name]
-        raw = "pictures" if port.camera else "sound"
-        if port.camera is not None:
-            raw = f"{port.camera.frames} x {port.camera.width_px}x{port.camera.height_px} {port.camera.color}"
-        if port.audio is not None:
-            length = port.audio.window_samples / port.audio.rate_hz
-            convention = f", {port.audio.mel.convention}" if port.audio.mel else ""
-            raw = f"{length:g} s at {port.audio.rate_hz} Hz, {port.audio.features}{convention}"
-        rows.append([name, port.modality, raw, "x".join(map(str, spec.shape[1:]))])
+        rows.append([name, port.modality, _raw(port), "x".join(map(str, spec.shape[1:]))])
     outputs = [
         [
             name,
@@ -56,6 +49,21 @@ def _ports(manifest: Manifest) -> str:
         f"{manifest.name}\n\n" + table(["port", "kind", "from", "tensor"], rows) + "\n\n"
         + table(["output", "task", "labels or unit", "tensor"], outputs)
     )  # fmt: skip
+
+
+def _raw(port: Port) -> str:
+    """What the port's tensor is made from."""
+    if port.camera is not None:
+        return f"{port.camera.frames} x {port.camera.width_px}x{port.camera.height_px} {port.camera.color}"
+    if port.audio is not None:
+        length = port.audio.window_samples / port.audio.rate_hz
+        convention = f", {port.audio.mel.convention}" if port.audio.mel else ""
+        return f"{length:g} s at {port.audio.rate_hz} Hz, {port.audio.features}{convention}"
+    if port.text is not None:
+        return f"{port.text.length} token ids, {port.text.tokenizer}"
+    if port.state is not None:
+        return f"{port.state.source} of the tick before"
+    return port.dtype
 
 
 def _stages(manifest: Manifest, costs: list[StageCost]) -> str:

@@ -22,7 +22,7 @@ __all__ = ["run_command", "to_json_line"]
 @click.option(
     "--audio", type=click.Path(path_type=Path), help="A sound file; else the WAV beside the video, or its sound."
 )
-@click.option("--tick", help="audio, camera, any, or a rate such as 50hz; by default audio.")
+@click.option("--tick", help="audio, camera, tensor, any, or a rate such as 50hz; by default audio.")
 @click.option(
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )

@@ -9,12 +9,21 @@ from mmedge.features.checks import one_of, positive
 from mmedge.features.conventions import mel_settings
 from mmedge.features.mel import MelSettings
 
-__all__ = ["AudioSettings", "CameraSettings", "MelSettings", "mel_settings"]
+__all__ = [
+    "AudioSettings",
+    "CameraSettings",
+    "MelSettings",
+    "StateSettings",
+    "TensorSettings",
+    "TextSettings",
+    "mel_settings",
+]
 
 Color = Literal["rgb", "bgr", "gray"]
 Fit = Literal["stretch", "letterbox", "crop"]
 Interpolation = Literal["linear", "area", "nearest", "cubic"]
 Features = Literal["waveform", "log-mel", "mfcc"]
+Dtype = Literal["float32", "int64", "int32", "uint8", "int8", "bool"]  # floats are exported as float32
 
 MAX_VALUES = 1 << 28  # in one tensor: what a damaged manifest can ask for, 1 GiB
 
@@ -155,6 +164,83 @@ class AudioSettings:
         if self.mel is not None:
             sizes |= {"T": self.mel.frames_in(self.window_samples), "M": self.mel.values}
         return tuple(sizes[axis] for axis in self.layout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSettings:
+    """How a text becomes token ids, [length] int64.
+
+    Attributes:
+        tokenizer: A ``tokenizer.json`` of the tokenizers library, by its path in the bundle.
+        length: Ids in the tensor. A longer text is cut at its end, the tokenizer's own special ids are kept.
+        pad_id: What follows a shorter text.
+
+    Raises:
+        SpecError: A value does not fit.
+    """
+
+    tokenizer: str
+    length: int
+    pad_id: int = 0
+
+    def __post_init__(self) -> None:
+        positive("length", self.length)
+        if self.pad_id < 0:
+            raise SpecError(f"pad_id = {self.pad_id} is negative")
+        _check_size(self.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor without its batch axis."""
+        return (self.length,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSettings:
+    """A sensor whose values are the model's input as they come: lidar, IMU, touch.
+
+    Attributes:
+        shape: Without the batch axis.
+        dtype: numpy's name.
+        rate_hz: Tensors per second that the model was trained on; 0 takes every one.
+
+    Raises:
+        SpecError: A value does not fit.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Dtype = "float32"
+    rate_hz: float = 0.0
+
+    def __post_init__(self) -> None:
+        one_of("dtype", self.dtype, get_args(Dtype))
+        positive("shape", *self.shape)
+        _check_size(self.shape)
+        if not 0 <= self.rate_hz < inf:
+            raise SpecError(f"rate_hz = {self.rate_hz} is negative or not finite")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """What a model hands to itself: zeros at first, then what it made at the tick before.
+
+    Attributes:
+        shape: Without the batch axis.
+        source: The model's output that is fed back.
+        dtype: numpy's name.
+
+    Raises:
+        SpecError: A value does not fit.
+    """
+
+    shape: tuple[int, ...]
+    source: str
+    dtype: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        one_of("dtype", self.dtype, get_args(Dtype))
+        positive("shape", *self.shape)
+        _check_size(self.shape)
 
 
 def _check_normalisation(mean: tuple[float, ...], std: tuple[float, ...], values: int, each: str) -> None:

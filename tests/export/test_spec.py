@@ -56,7 +56,7 @@ def test_the_spec_of_the_design_page_is_read():
         ("[model]", "[modle]", "modle is not known"),
         ('name = "late"', "", "model.name is missing"),
         ('name = "late"', "name = 3", "model.name is 3, expected str"),
-        ('modality = "camera"', 'modality = "sonar"', "sonar.*expected camera or audio"),
+        ('modality = "camera"', 'modality = "sonar"', "sonar.*expected camera, audio, text, tensor, state"),
         ('modality = "camera"', "", "inputs.image.modality is missing"),
         ("size = [16, 16]", "size = [16]", r"\[width, height\]"),
         ("size = [16, 16]", "", "inputs.image.size is missing"),

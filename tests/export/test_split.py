@@ -85,6 +85,49 @@ def test_a_port_that_is_only_reshaped_on_its_own_gets_no_stage():
     assert by_name(plan)["head"].stage.inputs == ("b", "ea")
 
 
+def recurrent(*extra, outputs=None):
+    """Two sensors; the first one's encoder mixes in a state."""
+    nodes = [
+        helper.make_node("MatMul", ["a", "wa"], ["xa"]),
+        helper.make_node("MatMul", ["h", "wh"], ["xh"]),
+        helper.make_node("Add", ["xa", "xh"], ["mixed"]),
+        helper.make_node("MatMul", ["mixed", "wm"], ["h_next"]),
+        helper.make_node("MatMul", ["b", "wb"], ["eb"]),
+        helper.make_node("Add", ["h_next", "eb"], ["sum"]),
+        *extra,
+    ]
+    weights = [weight("wa", 4, 3), weight("wh", 3, 3), weight("wm", 3, 3), weight("wb", 4, 3)]
+    inputs = {"a": [1, 4], "h": [1, 3], "b": [1, 4]}
+    return graph(nodes, inputs, outputs or {"sum": [1, 3], "h_next": [1, 3]}, weights)
+
+
+def test_what_mixes_a_sensor_with_a_state_is_a_stage_of_its_own():
+    stages = by_name(plan_split(recurrent(), ["h"]))
+    assert {name: sorted(planned.nodes) for name, planned in stages.items()} == {
+        "a": [0],
+        "b": [4],
+        "a+h": [1, 2, 3],  # what only the state decides is new at every tick: no stage of its own
+        "head": [5],
+    }
+    assert stages["a+h"].stage.inputs == ("h", "xa")
+    assert stages["a+h"].stage.ports == ("a", "h")
+    assert stages["a+h"].stage.outputs == ("h_next",)
+
+
+def test_an_output_that_only_the_state_decides_is_made_all_the_same():
+    extra = helper.make_node("MatMul", ["xh", "wm"], ["clock"])
+    model = recurrent(extra, outputs={"sum": [1, 3], "h_next": [1, 3], "clock": [1, 3]})
+    stages = by_name(plan_split(model, ["h"]))
+    assert stages["h"].stage.outputs == ("xh", "clock")
+    assert stages["a+h"].stage.inputs == ("xa", "xh")
+
+
+def test_work_on_states_alone_is_no_reason_to_split():
+    nodes = [helper.make_node("MatMul", ["h", "wh"], ["xh"]), helper.make_node("Add", ["xh", "a"], ["h_next"])]
+    model = graph(nodes, {"a": [1, 3], "h": [1, 3]}, {"h_next": [1, 3]}, [weight("wh", 3, 3)])
+    assert "early fusion" in plan_split(model, ["h"]).kept_whole
+
+
 def test_an_output_of_one_sensor_is_made_by_its_encoder():
     extra = helper.make_node("Relu", ["ea"], ["level"])
     stages = by_name(plan_split(two_sensors(extra, outputs={"sum": [1, 3], "level": [1, 3]})))

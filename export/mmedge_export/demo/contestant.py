@@ -128,7 +128,8 @@ def race(job: Job) -> Log:
 def unsplit(manifest: Manifest) -> Manifest:
     """The same model as a single stage."""
     ports = tuple(manifest.ports)
-    outputs = tuple(output.tensor for output in manifest.outputs.values())
+    made = [*(output.tensor for output in manifest.outputs.values()), *manifest.states.values()]
+    outputs = tuple(dict.fromkeys(made))
     return replace(
         manifest,
         stages=(Stage(name="whole", ports=ports, inputs=ports, outputs=outputs),),
