@@ -1,14 +1,16 @@
 """SPEC.toml: which factory builds the model, what its inputs are made of, what its outputs mean."""
 
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mmedge.errors import SpecError
 from mmedge.features.settings import AudioSettings, CameraSettings, MelSettings, mel_settings
 from mmedge.manifest import Output, Port
 from mmedge.records import RecordError, from_plain
+from mmedge_export.call import Call, read_call
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,6 +20,7 @@ else:
 __all__ = ["Spec", "read_spec"]
 
 MAX_SPEC_BYTES = 1 << 20
+NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,8 @@ class Spec:
         arguments: The factory's keyword arguments.
         samples: ``package.module:function`` that returns real sensor data to prove the export with, or "".
         ports: By the names of forward()'s arguments, in their order.
-        outputs: In the order in which forward() returns them; their tensors are named after them.
+        outputs: In the order in which forward() returns them, or by its keys; their tensors are named after them.
+        call: How forward() takes its inputs.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Spec:
     samples: str
     ports: dict[str, Port]
     outputs: dict[str, Output]
+    call: Call = field(default_factory=Call)
 
 
 def read_spec(text: str, where: str) -> Spec:
@@ -64,10 +69,11 @@ def read_spec(text: str, where: str) -> Spec:
 def _spec(document: dict[str, Any]) -> Spec:
     _only(document, {"model", "inputs", "outputs"}, "")
     model = _table(document, "model", "")
-    _only(model, {"name", "factory", "arguments", "samples"}, "model.")
+    _only(model, {"name", "factory", "arguments", "samples", "call"}, "model.")
     inputs, outputs = _table(document, "inputs", ""), _table(document, "outputs", "")
     if not inputs or not outputs:
         raise SpecError("it needs at least one [inputs.NAME] and one [outputs.NAME]")
+    _check_names(inputs, outputs)
     return Spec(
         name=_need(model, "name", str, "model."),
         factory=_need(model, "factory", str, "model.") if "factory" in model else "",
@@ -77,7 +83,16 @@ def _spec(document: dict[str, Any]) -> Spec:
         outputs={
             name: from_plain(Output, {**table, "tensor": name}, f"outputs.{name}") for name, table in outputs.items()
         },
+        call=read_call(_need(model, "call", dict, "model.")) if "call" in model else Call(),
     )
+
+
+def _check_names(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    for name in (*inputs, *outputs):
+        if not NAME.fullmatch(name):  # it will be the name of a file
+            raise SpecError(f"{name!r} cannot be the name of an input or output; expected letters, digits and _ . -")
+    if both := sorted(inputs.keys() & outputs.keys()):
+        raise SpecError(f"{both[0]} is the name of an input and of an output; name one of them differently")
 
 
 def _port(table: dict[str, Any], path: str) -> Port:
