@@ -8,8 +8,10 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from mmedge.errors import ExportError
 from mmedge.types import Array
 from mmedge_export.graph import tensor_specs
+from mmedge_export.user_code import USER_ERRORS, first_line
 
 __all__ = ["fold_shapes"]
 
@@ -104,5 +106,11 @@ def _shape(node: onnx.NodeProto, shape: tuple[int, ...]) -> Array:
 def _evaluate(model: onnx.ModelProto, node: onnx.NodeProto, known: Mapping[str, Array]) -> Array:
     names = list(dict.fromkeys(name for name in node.input if name))
     function = helper.make_function("mmedge", "fold", names, list(node.output), [node], list(model.opset_import))
-    (array,) = ReferenceEvaluator(function).run(None, {name: known[name] for name in names})
+    given = {name: known[name] for name in names}
+    try:
+        (array,) = ReferenceEvaluator(function).run(None, given, attributes={})
+    except USER_ERRORS as error:
+        raise ExportError(
+            f"{node.op_type} of constants, {node.output[0]}, cannot be computed: {first_line(error)}"
+        ) from error
     return np.asarray(array)
