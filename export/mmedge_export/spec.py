@@ -74,6 +74,9 @@ def _spec(document: dict[str, Any]) -> Spec:
     if not inputs or not outputs:
         raise SpecError("it needs at least one [inputs.NAME] and one [outputs.NAME]")
     _check_names(inputs, outputs)
+    call = read_call(_need(model, "call", dict, "model.")) if "call" in model else Call()
+    if both := sorted(inputs.keys() & call.constants.keys()):
+        raise SpecError(f"{both[0]} is an input and a constant of model.call; leave one of them out")
     return Spec(
         name=_need(model, "name", str, "model."),
         factory=_need(model, "factory", str, "model.") if "factory" in model else "",
@@ -83,7 +86,7 @@ def _spec(document: dict[str, Any]) -> Spec:
         outputs={
             name: from_plain(Output, {**table, "tensor": name}, f"outputs.{name}") for name, table in outputs.items()
         },
-        call=read_call(_need(model, "call", dict, "model.")) if "call" in model else Call(),
+        call=call,
     )
 
 
