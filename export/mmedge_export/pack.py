@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 
 import mmedge
 from mmedge.bundle import MANIFEST, file_record
@@ -20,10 +19,10 @@ from mmedge.errors import ExportError
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Variant
 from mmedge.records import to_plain
 from mmedge.types import Array
-from mmedge_export.checkpoint import Checkpoint
 from mmedge_export.cut import CutGraph
 from mmedge_export.isolate import write_arrays
 from mmedge_export.samples import Sample, stack
+from mmedge_export.source import Source
 
 __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
 
@@ -71,7 +70,7 @@ def make_golden(
 
     Args:
         samples: Raw sensor data.
-        outputs: The torch model's float32 outputs, [S, ...].
+        outputs: The original model's outputs, [S, ...].
         inside: Tensors of the unsplit graph where it is cut, [S, 1, ...].
         tolerances: Allowed differences of the outputs.
     """
@@ -81,7 +80,7 @@ def make_golden(
     return golden | {f"tensor/{name}": array for name, array in inside.items() if name not in outputs}
 
 
-def write_bundle(draft: Path, source: Checkpoint, cut: CutGraph, golden: Mapping[str, Array]) -> Manifest:
+def write_bundle(draft: Path, source: Source, cut: CutGraph, golden: Mapping[str, Array]) -> Manifest:
     """Write graphs, golden data and manifest into an empty folder."""
     graphs = draft / "onnx" / "fp32"
     graphs.mkdir(parents=True)
@@ -98,7 +97,7 @@ def write_bundle(draft: Path, source: Checkpoint, cut: CutGraph, golden: Mapping
         name=source.spec.name,
         made_with={
             "mmedge": mmedge.__version__,
-            "torch": str(torch.__version__),
+            **source.made_with,
             "onnx": onnx.__version__,
             "python": platform.python_version(),
             "checkpoint_sha256": source.sha256,

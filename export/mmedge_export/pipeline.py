@@ -1,32 +1,25 @@
 """The steps of an export, file to file; the bundle appears under its name when the last one has passed."""
 
-import copy
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
-import torch
 
-from mmedge.errors import ExportError, SpecError
 from mmedge.manifest import Manifest
 from mmedge.types import Array
-from mmedge_export.checkpoint import build_model, load_checkpoint
 from mmedge_export.cut import CutGraph, cut_graph
 from mmedge_export.graph import extract
 from mmedge_export.isolate import run_isolated
 from mmedge_export.pack import make_golden, new_folder, refuse_to_replace, seal, write_bundle, write_report
-from mmedge_export.parity import ParityReport, compare, noise_tolerance, require_parity, split_tolerance
+from mmedge_export.parity import ParityReport, compare, require_parity, split_tolerance
 from mmedge_export.samples import draw_samples, port_tensors
-from mmedge_export.trace import reference_outputs, trace
+from mmedge_export.source import References, open_source
 
 __all__ = ["ExportOptions", "Exported", "export"]
 
 Progress = Callable[[str], None]
-MAX_WEIGHT_BYTES = 1_900_000_000  # protobuf ends at 2 GiB, graph and names included
-FALLBACK = 1e-4  # of the largest output, for models whose rounding noise cannot be measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +32,7 @@ class ExportOptions:
         random_samples: Prove it with random data.
         keep_whole: Where to keep the unsplit graph, for comparisons.
         force: Replace a bundle of the same name.
-        trust_pickle: Let a ``.pt`` checkpoint run the code that is pickled in it.
+        trust_pickle: Let a ``.pt`` or ``.pt2`` file run the code that is in it.
     """
 
     spec: Path | None = None
@@ -62,7 +55,8 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     """Make a bundle from a checkpoint, or leave nothing behind.
 
     Args:
-        checkpoint: A ``.safetensors`` or ``.pt`` state dict.
+        checkpoint: A ``.safetensors`` or ``.pt`` state dict, a pickled module or ``.pt2`` archive that is trusted, or
+            an ``.onnx`` graph; the last one needs no torch.
         out: The folder to make.
         options: See :class:`ExportOptions`.
         progress: Told the name of each step as it begins.
@@ -76,25 +70,22 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     progress = progress or (lambda _: None)
     refuse_to_replace(out, force=options.force)
     progress("reading the checkpoint")
-    source = load_checkpoint(checkpoint, options.spec, trust_pickle=options.trust_pickle)
-    model = build_model(source)
-    _refuse_too_large(model)
+    source = open_source(checkpoint, options.spec, trust_pickle=options.trust_pickle)
     progress("drawing samples")
     samples = draw_samples(source.spec, options.samples, random=options.random_samples)
     tensors = [port_tensors(source.spec.ports, sample, source.spec.read) for sample in samples]
-    outputs = source.spec.returns
     with tempfile.TemporaryDirectory(prefix="mmedge-export-") as temporary, new_folder(out) as draft:
         whole_path = Path(temporary) / "whole.onnx"
-        progress("tracing to ONNX")
-        trace(model, tensors[0], outputs, whole_path)
+        progress("making one ONNX graph")
+        notes = source.write_graph(tensors[0], whole_path)
         whole = onnx.load(whole_path)
         progress("splitting by sensor and by time")
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
-        progress("computing what torch gives")
-        references = _references(model, tensors, outputs)
+        progress("computing what the original gives")
+        references = source.references(tensors, Path(temporary))
         inside = _inside(whole, cut, tensors, Path(temporary))
-        golden = make_golden(samples, references.rounded, inside, references.tolerances())
-        manifest = write_bundle(draft, source, cut, golden)
+        golden = make_golden(samples, references.rounded, inside, references.tolerances)
+        manifest = write_bundle(draft, source, replace(cut, notes=(*notes, *cut.notes)), golden)
         progress("proving parity in another process")
         report = _prove(draft, tensors, references, inside, real=not options.random_samples)
         write_report(draft, "parity", report)
@@ -104,45 +95,6 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     if options.keep_whole:
         options.keep_whole.write_bytes(kept)
     return Exported(manifest=manifest, parity=report)
-
-
-def _refuse_too_large(model: torch.nn.Module) -> None:
-    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    if size > MAX_WEIGHT_BYTES:
-        raise ExportError(
-            f"the model has {size / 1e9:.1f} GB of weights, an ONNX file holds {MAX_WEIGHT_BYTES / 1e9:.1f} GB; weights in "
-            "files of their own are not supported yet"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _References:
-    """What torch gives for every sample, [S, ...] by output.
-
-    Attributes:
-        exact: In float64, or as ``rounded`` if the model cannot compute in it.
-        rounded: In float32.
-        precision: Of ``exact``.
-    """
-
-    exact: dict[str, Array]
-    rounded: dict[str, Array]
-    precision: str
-
-    def tolerances(self) -> dict[str, float]:
-        """Allowed differences of each output, from the model's own rounding noise where it can be measured."""
-        if self.precision == "float64":
-            return noise_tolerance(self.exact, self.rounded)
-        return {name: FALLBACK * float(np.abs(array).max()) for name, array in self.rounded.items()}
-
-
-def _references(model: torch.nn.Module, tensors: Sequence[Mapping[str, Array]], outputs: list[str]) -> _References:
-    rounded = dict(reference_outputs(model, tensors, outputs, torch.float32))
-    try:
-        exact = dict(reference_outputs(copy.deepcopy(model), tensors, outputs, torch.float64))
-    except SpecError:  # a dtype is written into its forward()
-        return _References(exact=rounded, rounded=rounded, precision="float32")
-    return _References(exact=exact, rounded=rounded, precision="float64")
 
 
 def _inside(
@@ -160,20 +112,20 @@ def _inside(
 def _prove(
     draft: Path,
     tensors: Sequence[Mapping[str, Array]],
-    references: _References,
+    references: References,
     inside: Mapping[str, Array],
     *,
     real: bool,
 ) -> ParityReport:
     outputs = {name: inside[name][:, 0] for name in references.exact}
     staged = run_isolated(draft, tensors)
-    against_torch = compare(
-        f"torch {references.precision} against the ONNX graph", references.exact, outputs, references.tolerances()
+    against_original = compare(
+        f"{references.name} against the ONNX graph", references.exact, outputs, references.tolerances
     )
     against_whole = compare("the ONNX graph against its stages", inside, staged, split_tolerance(inside))
     return ParityReport(
         samples=len(tensors),
         real=real,
-        reference=f"torch {torch.__version__} {references.precision}",
-        comparisons=(*against_torch, *against_whole),
+        reference=references.computed_by,
+        comparisons=(*references.comparisons, *against_original, *against_whole),
     )

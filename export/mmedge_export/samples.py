@@ -10,8 +10,8 @@ from mmedge.features.text import TextFrontEnd
 from mmedge.feeds import front_end
 from mmedge.manifest import Port
 from mmedge.types import Array
-from mmedge_export.checkpoint import resolve
 from mmedge_export.spec import Spec
+from mmedge_export.user_code import USER_ERRORS, reason, resolve
 
 __all__ = ["Sample", "draw_samples", "port_tensors", "stack"]
 
@@ -38,7 +38,7 @@ def draw_samples(spec: Spec, file: Path | None, *, random: bool) -> list[Sample]
     elif file is not None:
         samples = _read_npz(file, spec.ports)
     elif spec.samples:
-        samples = list(resolve(spec.samples, "model.samples")(count=COUNT, seed=SEED))
+        samples = _users_samples(spec.samples)
     else:
         raise SpecError(
             'no real samples to prove the export with: set samples = "module:function" under [model], '
@@ -77,6 +77,14 @@ def port_tensors(
 def stack(samples: Sequence[Sample], port: str) -> Array:
     """One port's data of all samples, [S, ...]."""
     return np.stack([sample[port] for sample in samples])
+
+
+def _users_samples(name: str) -> list[Sample]:
+    draw = resolve(name, "model.samples")
+    try:
+        return list(draw(count=COUNT, seed=SEED))
+    except USER_ERRORS as error:
+        raise SpecError(f"model.samples = {name!r} failed on count={COUNT}, seed={SEED}: {reason(error)}") from error
 
 
 def _read_npz(file: Path, ports: Mapping[str, Port]) -> list[Sample]:

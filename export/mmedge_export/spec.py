@@ -1,5 +1,6 @@
 """SPEC.toml: which factory builds the model, what its inputs are made of, what its outputs mean."""
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -18,6 +19,7 @@ from mmedge.features.settings import (
 )
 from mmedge.manifest import Modality, Output, Port
 from mmedge.records import RecordError, from_plain
+from mmedge_export.call import Call, read_call
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,6 +30,7 @@ __all__ = ["Spec", "read_spec"]
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 64 << 20
+NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +43,9 @@ class Spec:
         arguments: The factory's keyword arguments.
         samples: ``package.module:function`` that returns real sensor data to prove the export with, or "".
         ports: By the names of forward()'s arguments, in their order.
-        outputs: In the order in which forward() returns them; their tensors are named after them.
+        outputs: In the order in which forward() returns them, or by its keys; their tensors are named after them.
         files: What the bundle takes along, by its name there: the tokenizers of text ports.
+        call: How forward() takes its inputs.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Spec:
     ports: dict[str, Port]
     outputs: dict[str, Output]
     files: dict[str, Path] = field(default_factory=dict)
+    call: Call = field(default_factory=Call)
 
     @property
     def returns(self) -> list[str]:
@@ -96,10 +101,14 @@ def read_spec(text: str, where: str, folder: Path | None = None) -> Spec:
 def _spec(document: dict[str, Any], folder: Path) -> Spec:
     _only(document, {"model", "inputs", "outputs"}, "")
     model = _table(document, "model", "")
-    _only(model, {"name", "factory", "arguments", "samples"}, "model.")
+    _only(model, {"name", "factory", "arguments", "samples", "call"}, "model.")
     inputs, outputs = _table(document, "inputs", ""), _table(document, "outputs", "")
     if not inputs or not outputs:
         raise SpecError("it needs at least one [inputs.NAME] and one [outputs.NAME]")
+    _check_names(inputs, outputs)
+    call = read_call(_need(model, "call", dict, "model.")) if "call" in model else Call()
+    if both := sorted(inputs.keys() & call.constants.keys()):
+        raise SpecError(f"{both[0]} is an input and a constant of model.call; leave one of them out")
     ports = {name: _port(table, name) for name, table in inputs.items()}
     _check_states(ports)
     return Spec(
@@ -112,7 +121,16 @@ def _spec(document: dict[str, Any], folder: Path) -> Spec:
             name: from_plain(Output, {**table, "tensor": name}, f"outputs.{name}") for name, table in outputs.items()
         },
         files={port.text.tokenizer: folder / inputs[name]["tokenizer"] for name, port in ports.items() if port.text},
+        call=call,
     )
+
+
+def _check_names(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    for name in (*inputs, *outputs):
+        if not NAME.fullmatch(name):  # it will be the name of a file
+            raise SpecError(f"{name!r} cannot be the name of an input or output; expected letters, digits and _ . -")
+    if both := sorted(inputs.keys() & outputs.keys()):
+        raise SpecError(f"{both[0]} is the name of an input and of an output; name one of them differently")
 
 
 def _port(table: dict[str, Any], name: str) -> Port:
