@@ -87,7 +87,7 @@ def stages(bundle):
     return {stage.name: stage for stage in open_bundle(bundle).manifest.stages}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     tick=st.sampled_from(["audio", "camera", "tensor", "any", "40hz"]),
     camera_hz=st.integers(5, 30),
