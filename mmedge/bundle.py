@@ -71,6 +71,8 @@ def open_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{folder} {what}; expected a bundle, the folder that mmedge export makes")
     if not manifest_path.is_file():
         raise BundleError(f"{folder} has no {MANIFEST}; expected a bundle, the folder that mmedge export makes")
+    if not manifest_path.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{manifest_path} is a link that leaves the folder; do not trust this bundle")
     if manifest_path.stat().st_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"{manifest_path} is larger than {MAX_MANIFEST_BYTES >> 20} MiB; that is no manifest")
     try:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mmedge.backends.base import Buffers
+from mmedge.backends.external_data import refuse_external_data
 from mmedge.errors import BundleError, InputError, needs
 from mmedge.types import Array
 
@@ -22,15 +23,17 @@ class OrtSession:
 
     Raises:
         MissingLibraryError: onnxruntime is not installed.
-        BundleError: ONNX Runtime cannot load the graph.
+        BundleError: ONNX Runtime cannot load the graph, or it refers to data outside.
     """
 
     def __init__(self, model: bytes, *, threads: int, name: str) -> None:
         ort: Any = needs("onnxruntime", fix="pip install 'mmedge[cpu]'")
+        refuse_external_data(model, name)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # not .ort, which nobody has looked into
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _failures() as error:

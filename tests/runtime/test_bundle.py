@@ -55,9 +55,10 @@ def test_a_path_that_leaves_the_folder_is_refused(bundle_copy, path):
         open_bundle(bundle_copy)
 
 
-def test_a_link_that_leaves_the_folder_is_refused(bundle_copy):
-    path = bundle_copy / "golden.npz"
-    outside = bundle_copy.parent / "outside.npz"
+@pytest.mark.parametrize("name", ["golden.npz", "manifest.json"])
+def test_a_link_that_leaves_the_folder_is_refused(bundle_copy, name):
+    path = bundle_copy / name
+    outside = bundle_copy.parent / "outside"
     path.rename(outside)
     path.symlink_to(outside)
     with pytest.raises(mmedge.BundleError, match="link that leaves the folder"):
