@@ -1,13 +1,11 @@
 """A bundle on disk: nothing of it is used before its hash was checked, and nothing outside its folder is read."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from mmedge.errors import BundleError
+from mmedge.golden import read_golden
 from mmedge.manifest import FileRecord, Manifest, read_manifest
 from mmedge.types import Array
 
@@ -45,16 +43,12 @@ class Bundle:
     def read_golden(self) -> dict[str, Array]:
         """Recorded inputs and outputs, axis 0 the samples.
 
-        Keys are ``sensor/PORT``, ``tensor/NAME``, ``output/NAME`` and ``tolerance/NAME``.
+        Keys are ``sensor/PORT``, ``tensor/NAME``, ``output/NAME`` and ``tolerance/NAME``; all fit the manifest.
 
         Raises:
             BundleError: The file is not what it should be.
         """
-        try:
-            with np.load(io.BytesIO(self.read(self.manifest.golden)), allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
-        except (ValueError, OSError, EOFError) as error:
-            raise BundleError(f"{self.path / self.manifest.golden} cannot be read ({error})") from error
+        return read_golden(self.read(self.manifest.golden), self.manifest, str(self.path / self.manifest.golden))
 
 
 def open_bundle(path: str | Path) -> Bundle:

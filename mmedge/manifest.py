@@ -13,6 +13,7 @@ __all__ = ["SCHEMA", "FileRecord", "Manifest", "Output", "Port", "Stage", "Tenso
 
 SCHEMA = 1
 Modality = Literal["camera", "audio", "text", "tensor", "state"]
+MAX_TENSOR_BYTES = 1 << 31  # of all tensors together: what a damaged manifest can ask for
 DTYPE_BYTES = {"float32": 4, "float16": 2, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1, "float64": 8}
 
 
@@ -74,7 +75,7 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPE_BYTES:
             raise BundleError(f"tensors are one of {', '.join(DTYPE_BYTES)}, not {self.dtype!r}")
-        if any(size < 0 for size in self.shape) or self.bytes > 1 << 31:
+        if any(size < 1 for size in self.shape) or self.bytes > MAX_TENSOR_BYTES:
             raise BundleError(f"a tensor of shape {list(self.shape)} cannot be")
         if self.window_axis is not None and not 0 <= self.window_axis < len(self.shape):
             raise BundleError(f"axis {self.window_axis} is not one of {list(self.shape)}")
@@ -183,11 +184,9 @@ class Manifest:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        _check_sizes(self)
         _check_stages(self)
-        for name, output in self.outputs.items():
-            values = prod(self.tensors[output.tensor].shape)
-            if output.labels and len(output.labels) != values:
-                raise BundleError(f"output {name} has {len(output.labels)} labels for {values} values")
+        _check_outputs(self)
         for name, variant in self.variants.items():
             if variant.files.keys() != {stage.name for stage in self.stages}:
                 raise BundleError(f"variant {name} does not have one file for each stage")
@@ -200,6 +199,12 @@ class Manifest:
     def states(self) -> dict[str, str]:
         """For each state port, the tensor that becomes its value after a tick."""
         return {name: port.state.source for name, port in self.ports.items() if port.state}
+
+    @property
+    def results(self) -> dict[str, str]:
+        """The tensor of everything that the model returns, by name: its outputs, and what is fed back."""
+        fed_back = {source: source for source in self.states.values()}
+        return fed_back | {name: output.tensor for name, output in self.outputs.items()}
 
     def to_json(self) -> str:
         """The text of ``manifest.json``."""
@@ -231,33 +236,85 @@ def read_manifest(text: str, where: str) -> Manifest:
     try:
         return from_plain(Manifest, document)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where}: {error}; export the bundle again") from error
+        raise BundleError(f"{where}: {' '.join(str(error).split())}; export the bundle again") from error
+
+
+def _check_sizes(manifest: Manifest) -> None:
+    if not manifest.ports or not manifest.stages:
+        raise BundleError("a model has at least one port and one stage")
+    names = [stage.name for stage in manifest.stages]
+    if len(set(names)) != len(names):
+        raise BundleError(f"stages {', '.join(names)} do not have names of their own")
+    if manifest.macs.keys() != set(names):
+        raise BundleError(
+            f"macs are given for {', '.join(manifest.macs) or 'nothing'}, the stages are {', '.join(names)}"
+        )
+    if (total := sum(spec.bytes for spec in manifest.tensors.values())) > MAX_TENSOR_BYTES:
+        raise BundleError(f"its tensors have {total >> 20} MiB, more than {MAX_TENSOR_BYTES >> 20} MiB")
 
 
 def _check_stages(manifest: Manifest) -> None:
-    known = set(manifest.ports)
+    known = {name: {name} for name in manifest.ports}  # the ports that each tensor depends on
     for stage in manifest.stages:
         if lost := [name for name in stage.inputs if name not in known]:
             raise BundleError(f"stage {stage.name} reads {lost[0]!r}, which nothing before it makes")
+        if again := [name for name in stage.outputs if name in known]:
+            raise BundleError(f"stage {stage.name} makes {again[0]!r}, which is there before it")
         if lost := [name for name in (*stage.inputs, *stage.outputs) if name not in manifest.tensors]:
             raise BundleError(f"stage {stage.name} uses {lost[0]!r}, which has no shape")
         if lost := [name for name in stage.ports if name not in manifest.ports]:
             raise BundleError(f"stage {stage.name} depends on {lost[0]!r}, which is no port")
-        known.update(stage.outputs)
-    _check_ports(manifest, known)
+        depends = set[str]().union(*(known[name] for name in stage.inputs))
+        if not depends or depends != set(stage.ports):
+            given, found = ", ".join(stage.ports) or "no port", ", ".join(sorted(depends)) or "none"
+            raise BundleError(f"stage {stage.name} depends on {given}; what it reads, on {found}")
+        known |= dict.fromkeys(stage.outputs, depends)
+    _check_items(manifest)
+    _check_ports(manifest, known.keys() - manifest.ports.keys())
+
+
+def _check_items(manifest: Manifest) -> None:
+    """Windows that grow item by item have a stage that makes them so, and only they do."""
+    windows = {name for name, spec in manifest.tensors.items() if spec.window_axis is not None}
+    made = set()
+    for stage in manifest.stages:
+        if not stage.per_item:
+            continue
+        if (
+            len(stage.inputs) != 1
+            or stage.inputs[0] not in manifest.ports
+            or not {*stage.inputs, *stage.outputs} <= windows
+        ):
+            raise BundleError(f"stage {stage.name} takes single items, but not from one port's window to windows")
+        made |= {*stage.inputs, *stage.outputs}
+    if lost := sorted(windows - made):
+        raise BundleError(f"{lost[0]} has a window axis, and no stage takes or makes its items one by one")
+    for name in windows & manifest.ports.keys():
+        camera, axis = manifest.ports[name].camera, manifest.tensors[name].window_axis
+        if camera is None or 1 + camera.layout.find("T") != axis or axis == 0:
+            raise BundleError(f"axis {axis} of port {name} is not the time of a camera")
+
+
+def _check_outputs(manifest: Manifest) -> None:
+    made = {name for stage in manifest.stages for name in stage.outputs}
     for name, output in manifest.outputs.items():
-        if output.tensor not in known:
+        if output.tensor not in made:
             raise BundleError(f"output {name} is the tensor {output.tensor!r}, which no stage makes")
+        shape = manifest.tensors[output.tensor].shape
+        if shape[:1] != (1,) or (output.activation == "softmax" and len(shape) < 2):
+            raise BundleError(f"output {name} is {list(shape)}, expected a batch axis of 1 and values")
+        if output.labels and len(output.labels) != prod(shape):
+            raise BundleError(f"output {name} has {len(output.labels)} labels for {prod(shape)} values")
 
 
-def _check_ports(manifest: Manifest, known: set[str]) -> None:
+def _check_ports(manifest: Manifest, made: set[str]) -> None:
     for name, port in manifest.ports.items():
         if name not in manifest.tensors or manifest.tensors[name].shape != (1, *port.shape):
             raise BundleError(f"port {name} gives [1, {', '.join(map(str, port.shape))}], its tensor is another")
         if manifest.tensors[name].dtype != port.dtype:
             raise BundleError(f"port {name} gives {port.dtype}, its tensor is {manifest.tensors[name].dtype}")
     for name, source in manifest.states.items():
-        if source in manifest.ports or source not in known:
+        if source not in made:
             raise BundleError(f"state {name} is fed from {source!r}, which no stage makes")
         given, taken = manifest.tensors[source], manifest.tensors[name]
         if (given.shape, given.dtype) != (taken.shape, taken.dtype):

@@ -11,6 +11,7 @@ from mmedge.types import Array
 __all__ = ["OrtSession"]
 
 ERRORS_ONLY = 3
+ORT_NAMES = {"float32": "float", "float64": "double"}  # where ONNX Runtime's differ from numpy's
 
 
 class OrtSession:
@@ -34,6 +35,7 @@ class OrtSession:
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.load_model_format", "ONNX")  # not .ort, which nobody has looked into
+        self._name = name
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except _failures() as error:
@@ -46,7 +48,13 @@ class OrtSession:
         return dict(zip(self.outputs, self._session.run(None, dict(inputs)), strict=True))
 
     def bind(self, buffers: Buffers) -> Callable[[], None]:
-        """See :meth:`mmedge.backends.base.Session.bind`."""
+        """See :meth:`mmedge.backends.base.Session.bind`.
+
+        Raises:
+            BundleError: The graph has other inputs or outputs than the buffers; also when what is returned is called
+                and ONNX Runtime cannot compute it.
+        """
+        self._check(buffers)
         binding = self._session.io_binding()
         for names, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
             for name in names:
@@ -55,7 +63,32 @@ class OrtSession:
                     raise InputError(f"the buffer of {name} is not contiguous")
                 bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         run = self._session.run_with_iobinding
-        return lambda: run(binding)
+        failures: tuple[type[Exception], ...] = (*_failures(), RuntimeError)
+
+        def call() -> None:
+            try:
+                run(binding)
+            except failures as error:
+                raise BundleError(f"stage {self._name} cannot be computed: {_line(error)}") from error
+
+        return call
+
+    def _check(self, buffers: Buffers) -> None:
+        """Compare with what the graph says of itself; an axis that it leaves open fits any size."""
+        if unlike := sorted({*self.inputs, *self.outputs} ^ buffers.keys()):
+            where = "the manifest" if unlike[0] in buffers else "its graph"
+            raise BundleError(f"stage {self._name} has {unlike[0]!r} only in {where}; export the bundle again")
+        for node in (*self._session.get_inputs(), *self._session.get_outputs()):
+            array, shape = buffers[node.name], node.shape or []
+            kind = f"tensor({ORT_NAMES.get(array.dtype.name, array.dtype.name)})"
+            fits = len(shape) == array.ndim and all(
+                size == given for size, given in zip(array.shape, shape, strict=True) if isinstance(given, int)
+            )
+            if node.type != kind or (shape and not fits):
+                raise BundleError(
+                    f"stage {self._name}: {node.name} is {shape} {node.type} in its graph, "
+                    f"{list(array.shape)} {kind} in the manifest; export the bundle again"
+                )
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -1,5 +1,6 @@
 """A small clip, and the command line in this process."""
 
+import json
 import sys
 import wave
 from collections.abc import Callable
@@ -11,7 +12,9 @@ import numpy.typing as npt
 import pytest
 
 from mmedge import cli
+from mmedge.bundle import file_record
 from mmedge.model import Model, load
+from mmedge.records import to_plain
 
 CAMERA_HZ = 15
 RATE_HZ = 16000
@@ -67,6 +70,20 @@ def whole_graph(reference_bundle: Path) -> Path:
     if not path.exists():
         pytest.skip("the unsplit graph was not kept beside the bundle")
     return path
+
+
+@pytest.fixture(scope="session")
+def put_listed() -> Callable[[Path, str, bytes], None]:
+    """Write a file into a bundle and its hash into the manifest."""
+
+    def put(bundle: Path, name: str, content: bytes) -> None:
+        (bundle / name).write_bytes(content)
+        manifest = bundle / "manifest.json"
+        document = json.loads(manifest.read_text())
+        document["files"][name] = to_plain(file_record(bundle / name))
+        manifest.write_text(json.dumps(document))
+
+    return put
 
 
 @pytest.fixture

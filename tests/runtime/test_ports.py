@@ -96,6 +96,7 @@ def test_zeros_are_computed_like_any_other_first_value():
             Stage(name="whole", ports=("speed",), inputs=("speed",), outputs=("out",)),
             Stage(name="clock", ports=("h",), inputs=("h",), outputs=("h_next",)),
         ),
+        macs={"whole": 0, "clock": 0},
         outputs={"out": Output(tensor="out"), "clock": Output(tensor="h_next")},
         variants={},
     )
