@@ -4,6 +4,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
@@ -13,11 +14,22 @@ from mmedge.errors import MmedgeError
 __all__ = ["main"]
 
 OWN = {name: f"mmedge.commands.{name}:{name}_command" for name in ("inspect", "check", "run", "doctor")}
+PACKAGES = {"mmedge", "mmedge_export", "mmedge_bench"}
 INTERRUPTED = 130
+NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # before click 8.2 the help is no error
 
 
 class _Commands(click.Group):
     """Imports a command when it is asked for, so that ``mmedge run`` does not wait for torch."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader left and has what it wanted; click would end with status 1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return status
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -32,12 +44,7 @@ class _Commands(click.Group):
         point = next((point for point in _points() if point.name == cmd_name), None)
         if point is None:
             return None
-        try:
-            loaded: click.Command = point.load()
-        except ImportError as error:
-            raise click.ClickException(
-                f"mmedge {cmd_name} needs more than the runtime ({error}); try: pip install 'mmedge[export]'"
-            ) from error
+        loaded: click.Command = point.load()
         return loaded
 
 
@@ -57,6 +64,14 @@ def main() -> None:
         status = cli.main(standalone_mode=False)
     except MmedgeError as error:
         sys.exit(_fail(str(error)))
+    except ImportError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in PACKAGES:
+            raise
+        sys.exit(_fail(f"this command needs {library or error}; try: pip install 'mmedge[export]'"))
+    except NO_ARGUMENTS as error:
+        click.echo(error.format_message())
+        sys.exit(0)
     except click.UsageError as error:
         hint = f"; try: {error.ctx.command_path} --help" if error.ctx else ""
         sys.exit(_fail(f"{error.format_message()}{hint}"))
@@ -65,11 +80,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; say nothing at exit
-        sys.exit(0)
     except OSError as error:
-        sys.exit(_fail(f"{error.filename or 'a file'}: {error.strerror or error}"))
+        sys.exit(_fail(f"{error.filename or 'standard output'}: {error.strerror or error}"))
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -7,6 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
+from mmedge import cli
+
 
 def test_run_writes_one_json_line_a_decision(mmedge_cli, reference_bundle, clip, tmp_path):
     lines = []
@@ -159,4 +161,38 @@ def test_a_reader_that_leaves_is_no_error(reference_bundle, clip):
         assert child.stderr is not None
         child.stdout.readline()
         child.stdout.close()
-        assert "Traceback" not in child.stderr.read()
+        assert child.stderr.read() == ""
+    assert child.returncode == 0
+
+
+def test_the_command_alone_prints_its_help(mmedge_cli):
+    ended = mmedge_cli()
+    assert ended.status == 0
+    assert ended.err == ""
+    assert ended.out == mmedge_cli("--help").out
+    assert len(ended.out.splitlines()) > 8
+
+
+NEEDY = """
+import click
+@click.command()
+@click.argument("module")
+def command(module):
+    __import__(module)
+"""
+
+
+def test_a_library_that_a_command_misses_is_one_line(mmedge_cli, monkeypatch, tmp_path):
+    (tmp_path / "needy.py").write_text(NEEDY)
+    (tmp_path / "needy-1.dist-info").mkdir()
+    (tmp_path / "needy-1.dist-info" / "METADATA").write_text("Name: needy\nVersion: 1\n")
+    points = "[mmedge.commands]\nneedy = needy:command\nlost = not_there:command\n"
+    (tmp_path / "needy-1.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
+    for arguments in (["needy", "not_there"], ["lost"]):
+        ended = mmedge_cli(*arguments)
+        assert ended.status == 1
+        assert ended.err == "mmedge: this command needs not_there; try: pip install 'mmedge[export]'\n"
+    monkeypatch.setattr(sys, "argv", ["mmedge", "needy", "mmedge.not_there"])
+    with pytest.raises(ImportError):  # a mistake of ours is no missing library
+        cli.main()
