@@ -1,6 +1,7 @@
 """A torch module with flat named inputs and outputs around the user's own, whatever that one takes and returns."""
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -64,7 +65,9 @@ def named_copy(model: torch.nn.Module, call: Call, outputs: Sequence[str], dtype
         if isinstance(value, torch.Tensor) and not value.is_leaf
     ]
     try:
-        own = copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in loose})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch about its own graphs
+            own = copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in loose})
     except USER_ERRORS as error:
         raise ExportError(
             f"{type(model).__name__} cannot be copied: {reason(error)}; let the factory return a module without it"

@@ -151,7 +151,9 @@ def test_an_input_that_never_changes_is_a_constant_of_the_spec(project):
     model.graph.output[0].name = "louder"
     onnx.save(model, project / "late.onnx")
     spec = spec_text("late").replace("outputs.level", "outputs.louder")
-    (project / "SPEC.toml").write_text(spec.replace("[inputs.image]", "[model.call]\nconstants = { gain = 3 }\n[inputs.image]"))
+    (project / "SPEC.toml").write_text(
+        spec.replace("[inputs.image]", "[model.call]\nconstants = { gain = 3 }\n[inputs.image]")
+    )
     plain = project / "plain"
     plain.mkdir()
     onnx.save(late_graph(), plain / "late.onnx")
