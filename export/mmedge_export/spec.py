@@ -17,7 +17,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Spec", "read_spec"]
+__all__ = ["Spec", "parse_value", "read_spec"]
 
 MAX_SPEC_BYTES = 1 << 20
 NAME = re.compile(r"\w[\w.-]{0,99}")
@@ -64,6 +64,14 @@ def read_spec(text: str, where: str) -> Spec:
         return _spec(document)
     except ValueError as error:
         raise SpecError(f"{where}: {error}") from error
+
+
+def parse_value(text: str) -> Any:
+    """What ``key = text`` means in TOML; text that is no TOML value is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _spec(document: dict[str, Any]) -> Spec:
