@@ -39,10 +39,10 @@ def export_command(  # noqa: PLR0913 - one parameter for each option
     force: bool,
     json_output: bool,
 ) -> None:
-    """Make a bundle from CHECKPOINT, which nothing leaves until it is proved that it computes the same.
+    """Make a bundle from CHECKPOINT, and prove that it computes what the checkpoint computes.
 
-    CHECKPOINT is a .safetensors or .pt state dict, a .pt pickled module or a .pt2 archive of torch.export that you trust,
-    or an .onnx graph, which needs no torch. The model becomes one ONNX graph, is split by sensor and by time, and packed.
+    CHECKPOINT is a .safetensors or .pt state dict, a pickled module or a .pt2 archive of torch.export that you trust,
+    or an .onnx graph, which needs no torch. It becomes one ONNX graph, split by sensor and by time.
     """
     needs("onnx", fix="pip install 'mmedge[export]', or for an .onnx file: pip install onnx 'mmedge[cpu]'")
     from mmedge_export.pipeline import ExportOptions, export

@@ -1,12 +1,14 @@
 """Traps met when exporting trained fusion models: each works, or is refused in one line; none gives a wrong bundle."""
 
+import warnings
+
 import numpy as np
 import onnx
 import pytest
 import torch
 import trap_models
 from fusion_models import late, spec_text
-from mmedge_export.checkpoint import build_model, load_checkpoint
+from mmedge_export.checkpoint import build_model, load_checkpoint, save_checkpoint
 from mmedge_export.isolate import run_isolated
 from mmedge_export.pipeline import ExportOptions, export
 from mmedge_export.trace import OPSET, reference_outputs, trace
@@ -120,6 +122,22 @@ def test_a_state_dict_is_found_beside_the_optimizer(tmp_path, key):
     optimizer = torch.optim.Adam(model.parameters()).state_dict()
     torch.save({key: model.state_dict(), "optimizer": optimizer, "epoch": 3}, tmp_path / "a.pt")
     build_model(load_checkpoint(tmp_path / "a.pt"))
+
+
+def test_tied_weights_are_saved_and_read(tmp_path):
+    model = late()
+    model.sound.layers[2].bias = model.camera.layers[3].bias
+    save_checkpoint(tmp_path / "a.safetensors", model, spec_text("late"))
+    state = build_model(load_checkpoint(tmp_path / "a.safetensors")).state_dict()
+    assert torch.equal(state["sound.layers.2.bias"], model.camera.layers[3].bias)
+
+
+def test_a_torchscript_archive_is_refused_with_what_to_save_instead(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and still what people have
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), tmp_path / "a.pt")
+    with pytest.raises(mmedge.CheckpointError, match=r"TorchScript archive.*state_dict\(\)"):
+        load_checkpoint(tmp_path / "a.pt", trust_pickle=True)
 
 
 def test_two_state_dicts_in_one_file_are_not_guessed_between(tmp_path):
