@@ -103,7 +103,9 @@ def test_the_users_module_is_left_as_it_was(model, inputs, tmp_path):
     after = copied(model)
     states = before.pop("state"), after.pop("state")
     assert before == after
-    assert all(kind == states[1][name][0] and torch.equal(t, states[1][name][1]) for name, (kind, t) in states[0].items())
+    assert all(
+        kind == states[1][name][0] and torch.equal(t, states[1][name][1]) for name, (kind, t) in states[0].items()
+    )
 
 
 def test_a_module_that_python_cannot_copy_is_copied(inputs, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from fusion_models import spec_text
+from mmedge_export.onnx_source import open_onnx_source
 from mmedge_export.pipeline import ExportOptions, export
 from onnx import TensorProto, helper, numpy_helper
 from onnx_models import late_graph
@@ -151,7 +152,9 @@ def test_an_input_that_never_changes_is_a_constant_of_the_spec(project):
     model.graph.output[0].name = "louder"
     onnx.save(model, project / "late.onnx")
     spec = spec_text("late").replace("outputs.level", "outputs.louder")
-    (project / "SPEC.toml").write_text(spec.replace("[inputs.image]", "[model.call]\nconstants = { gain = 3 }\n[inputs.image]"))
+    (project / "SPEC.toml").write_text(
+        spec.replace("[inputs.image]", "[model.call]\nconstants = { gain = 3 }\n[inputs.image]")
+    )
     plain = project / "plain"
     plain.mkdir()
     onnx.save(late_graph(), plain / "late.onnx")
@@ -201,10 +204,25 @@ def test_an_output_whose_batch_axis_is_gone_is_refused(project):
     refused(project, mmedge.ExportError, r"flat_level has the shape \[\], expected a batch axis", model)
 
 
+def test_whatever_bytes_are_changed_a_graph_is_read_or_refused_in_one_line(project):
+    whole, random = (project / "late.onnx").read_bytes(), np.random.default_rng(2)
+    inputs = {"image": np.ones((1, 3, 16, 16), np.float32), "audio": np.ones((1, 48, 20), np.float32)}
+    refusals = []
+    for _ in range(150):
+        changed = bytearray(whole)
+        for place in random.integers(-300, 1100, 2):  # nodes are in front and ports are at the end, weights between
+            changed[place] = random.integers(0, 256)
+        (project / "late.onnx").write_bytes(changed)
+        try:
+            open_onnx_source(project / "late.onnx", None).write_graph(inputs, project / "whole.onnx")
+        except mmedge.MmedgeError as refused:
+            refusals.append(str(refused))
+    assert len(refusals) > 50
+    assert not any("\n" in each for each in refusals)
+
+
 def test_a_wrong_conversion_is_seen(project):
     """The reference is the original file, so that nothing done to the graph can hide from it."""
-    from mmedge_export.onnx_source import open_onnx_source
-
     source = open_onnx_source(project / "late.onnx", None)
     inputs = {"image": np.ones((1, 3, 16, 16), np.float32), "audio": np.ones((1, 48, 20), np.float32)}
     samples = [inputs, {name: 2 * array for name, array in inputs.items()}]
