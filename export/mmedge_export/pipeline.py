@@ -92,7 +92,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
         progress("computing what torch gives")
         references = _references(model, tensors, outputs)
-        inside = _inside(whole, cut, tensors, Path(temporary))
+        inside = _inside(cut.whole, cut, tensors, Path(temporary))
         golden = make_golden(samples, references.rounded, inside, references.tolerances())
         manifest = write_bundle(draft, source, cut, golden)
         progress("proving parity in another process")
