@@ -191,30 +191,88 @@ class Loop(nn.Module):
         return state
 
 
-WINDOWS = {  # name: (model, arguments, T, layout)
+RECURRENT = {  # name: (model, arguments, T, layout)
     "gru": (Folded, ("gru",), 4, "TCHW"),
-    "lstm in two directions": (Folded, ("lstm",), 3, "TCHW"),
-    "two pictures": (Folded, ("gru",), 2, "TCHW"),
-    "attention, all sizes equal": (Folded, ("attention",), 8, "TCHW"),
-    "attention, time first": (Folded, ("attention, time first",), 8, "TCHW"),
-    "convolution over features": (Folded, ("convolution",), 5, "TCHW"),
-    "place after the encoder": (Folded, ("place, then gru",), 8, "TCHW"),
-    "mean over time": (Folded, ("mean",), 4, "TCHW"),
-    "an output for each picture": (Folded, ("each",), 3, "TCHW"),
-    "kernels of one picture": (Volume, (1, 0), 4, "CTHW"),
-    "kernels of two pictures": (Volume, (2, 0), 6, "CTHW"),
-    "padded kernels": (Volume, (3, 1), 4, "CTHW"),
-    "gray": (Gray, (), 4, "THW"),
-    "channels last": (ChannelsLast, (), 4, "THWC"),
-    "time in the middle": (TimeInTheMiddle, (), 3, "HTWC"),
-    "differences": (Differences, (), 6, "TCHW"),
-    "two scales": (Scales, (False,), 4, "TCHW"),
-    "raw pictures too": (Scales, (True,), 4, "TCHW"),
-    "patches": (Patches, (), 4, "TCHW"),
-    "place before the encoder": (PlaceFirst, (4,), 4, "TCHW"),
+    "lstm_in_two_directions": (Folded, ("lstm",), 3, "TCHW"),
+    "two_pictures": (Folded, ("gru",), 2, "TCHW"),
+    "place_after_the_encoder": (Folded, ("place, then gru",), 8, "TCHW"),
+    "mean_over_time": (Folded, ("mean",), 4, "TCHW"),
+    "an_output_for_each_picture": (Folded, ("each",), 3, "TCHW"),
     "rows": (Rows, (), 4, "TCHW"),
-    "loop": (Loop, ("stack",), 4, "TCHW"),
-    "loop of cells": (Loop, ("cells",), 4, "TCHW"),
-    "loop over normalised pictures": (Loop, ("normalised, then sum",), 4, "TCHW"),
-    "loop of different weights": (Loop, ("of its own weights",), 4, "TCHW"),
 }
+ATTENTION = {
+    "all_sizes_equal": (Folded, ("attention",), 8, "TCHW"),
+    "time_first": (Folded, ("attention, time first",), 8, "TCHW"),
+    "patches": (Patches, (), 4, "TCHW"),
+    "place_before_the_encoder": (PlaceFirst, (4,), 4, "TCHW"),
+}
+LAYOUTS = {
+    "kernels_of_one_picture": (Volume, (1, 0), 4, "CTHW"),
+    "gray": (Gray, (), 4, "THW"),
+    "channels_last": (ChannelsLast, (), 4, "THWC"),
+    "time_in_the_middle": (TimeInTheMiddle, (), 3, "HTWC"),
+    "two_scales": (Scales, (False,), 4, "TCHW"),
+    "raw_pictures_too": (Scales, (True,), 4, "TCHW"),
+}
+NEIGHBOURS = {
+    "convolution_over_features": (Folded, ("convolution",), 5, "TCHW"),
+    "kernels_of_two_pictures": (Volume, (2, 0), 6, "CTHW"),
+    "padded_kernels": (Volume, (3, 1), 4, "CTHW"),
+    "differences": (Differences, (), 6, "TCHW"),
+}
+LOOPS = {
+    "stacked": (Loop, ("stack",), 4, "TCHW"),
+    "of_cells": (Loop, ("cells",), 4, "TCHW"),
+    "over_normalised_pictures": (Loop, ("normalised, then sum",), 4, "TCHW"),
+    "of_different_weights": (Loop, ("of its own weights",), 4, "TCHW"),
+}
+FAMILIES = {
+    "recurrent": RECURRENT,
+    "attention": ATTENTION,
+    "layouts": LAYOUTS,
+    "neighbours": NEIGHBOURS,
+    "loops": LOOPS,
+}
+
+
+class Together(nn.Module):
+    """All models of a family side by side, each with a camera and an output of its own: one export for all."""
+
+    def __init__(self, models: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.models = nn.ModuleDict(models)
+
+    def forward(self, **windows: Tensor) -> dict[str, Tensor]:
+        return {f"{name}.y": model(windows[name]) for name, model in self.models.items()}
+
+
+def family(name: str) -> nn.Module:
+    return Together({key: kind(*arguments) for key, (kind, arguments, _, _) in FAMILIES[name].items()})
+
+
+def alone(of: str, name: str) -> nn.Module:
+    kind, arguments, _, _ = FAMILIES[of][name]
+    return kind(*arguments)
+
+
+def family_spec(name: str) -> str:
+    text = f'[model]\nname = "{name}"\nfactory = "window_models:family"\n[model.arguments]\nname = "{name}"\n'
+    rows = FAMILIES[name].items()
+    text += "".join(_camera(key, frames, layout) for key, (_, _, frames, layout) in rows)
+    return text + "".join(f'[outputs."{key}.y"]\ntask = "raw"\n' for key in FAMILIES[name])
+
+
+def alone_spec(of: str, name: str) -> str:
+    _, _, frames, layout = FAMILIES[of][name]
+    return (
+        f'[model]\nname = "alone"\nfactory = "window_models:alone"\n[model.arguments]\nof = "{of}"\nname = "{name}"\n'
+        f'{_camera("image", frames, layout)}[outputs.y]\ntask = "raw"\n'
+    )
+
+
+def _camera(name: str, frames: int, layout: str) -> str:
+    color = "rgb" if "C" in layout else "gray"
+    return (
+        f'[inputs.{name}]\nmodality = "camera"\nsize = [{SIZE}, {SIZE}]\nframes = {frames}\nlayout = "{layout}"\n'
+        f'color = "{color}"\n'
+    )
