@@ -101,7 +101,8 @@ class Stage:
         ports: The ports it depends on, directly or through other stages.
         inputs: Tensors it reads: ports, or outputs of earlier stages.
         outputs: Tensors it makes.
-        per_item: It takes one item of its port's window at a time.
+        per_item: It takes one item of its port's window at a time, and makes one slice of each of its outputs.
+        items: How many of the newest items it looks at for that.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     per_item: bool = False
+    items: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +236,17 @@ def read_manifest(text: str, where: str) -> Manifest:
         raise BundleError(f"{where}: {error}; export the bundle again") from error
 
 
+def _check_per_item(manifest: Manifest, stage: Stage) -> None:
+    windows = [manifest.tensors[name] for name in (*stage.inputs, *stage.outputs)]
+    if stage.inputs != stage.ports or len(stage.ports) != 1 or any(spec.window_axis is None for spec in windows):
+        raise BundleError(f"stage {stage.name} takes single items, but not from the window of one port into windows")
+    window = windows[0]
+    if not 1 <= stage.items <= window.shape[window.window_axis or 0]:
+        raise BundleError(f"stage {stage.name} looks at {stage.items} items, its window has {list(window.shape)}")
+    if sum(other.per_item and other.ports == stage.ports for other in manifest.stages) > 1:
+        raise BundleError(f"stage {stage.name} is not the only one that takes items of {stage.ports[0]}")
+
+
 def _check_stages(manifest: Manifest) -> None:
     known = set(manifest.ports)
     for stage in manifest.stages:
@@ -243,6 +256,8 @@ def _check_stages(manifest: Manifest) -> None:
             raise BundleError(f"stage {stage.name} uses {lost[0]!r}, which has no shape")
         if lost := [name for name in stage.ports if name not in manifest.ports]:
             raise BundleError(f"stage {stage.name} depends on {lost[0]!r}, which is no port")
+        if stage.per_item:
+            _check_per_item(manifest, stage)
         known.update(stage.outputs)
     _check_ports(manifest, known)
     for name, output in manifest.outputs.items():

@@ -83,7 +83,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
         progress("computing what the original gives")
         references = source.references(tensors, Path(temporary))
-        inside = _inside(whole, cut, tensors, Path(temporary))
+        inside = _inside(cut.whole, cut, tensors, Path(temporary))
         golden = make_golden(samples, references.rounded, inside, references.tolerances)
         manifest = write_bundle(draft, source, replace(cut, notes=(*notes, *cut.notes)), golden)
         progress("proving parity in another process")
