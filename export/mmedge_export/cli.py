@@ -1,5 +1,6 @@
 """``mmedge export``."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def export_command(  # noqa: PLR0913 - one parameter for each option
     needs("onnx", fix="pip install 'mmedge[export]', or for an .onnx file: pip install onnx 'mmedge[cpu]'")
     from mmedge_export.pipeline import ExportOptions, export
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-written is removed
     sys.path.insert(0, str(Path.cwd()))  # where the user's own code is; a console script does not look there
     options = ExportOptions(
         spec=spec,

@@ -162,7 +162,9 @@ def _in_graph_order(graph: onnx.GraphProto, ports: list[str], names: Collection[
 def _name(s: Ports, ports: list[str]) -> str:
     if len(s) == 1:
         return next(iter(s))
-    return "head" if len(s) == len(ports) else "+".join(name for name in ports if name in s)
+    if len(s) == len(ports):
+        return "head" if "head" not in ports else "fusion"
+    return "+".join(name for name in ports if name in s)
 
 
 def _whole(graph: onnx.GraphProto, ports: list[str], macs: list[int], reason: str) -> SplitPlan:
