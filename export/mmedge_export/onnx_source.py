@@ -56,7 +56,7 @@ class OnnxSource:
                 f"{self.path.name} does not hold together at the shapes of the spec: {first_line(error)}"
             ) from error
         onnx.save(whole, path)
-        check_graph(path, inputs, list(self.spec.outputs), whole.opset_import[0].version)
+        check_graph(path, inputs, self.spec.returns, whole.opset_import[0].version)
         return tuple(notes)
 
     def references(self, samples: Samples, folder: Path) -> References:
@@ -67,7 +67,7 @@ class OnnxSource:
         original = folder / "original.onnx"
         onnx.save(self.model, original)
         made = run_isolated(original, [*samples, *map(_nudged, samples)])
-        outputs = {name: made[name][:, 0].astype(np.float64) for name in self.spec.outputs}
+        outputs = {name: made[name][:, 0].astype(np.float64) for name in self.spec.returns}
         exact = {name: array[: len(samples)] for name, array in outputs.items()}
         tolerances = noise_tolerance(exact, {name: array[len(samples) :] for name, array in outputs.items()})
         checked = _evaluated(self.model, samples[0], exact, tolerances)

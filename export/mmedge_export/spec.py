@@ -45,6 +45,11 @@ class Spec:
     outputs: dict[str, Output]
     call: Call = field(default_factory=Call)
 
+    @property
+    def returns(self) -> list[str]:
+        """Names for all that forward() returns."""
+        return list(self.outputs)
+
 
 def read_spec(text: str, where: str) -> Spec:
     """Read the text of a SPEC.toml.

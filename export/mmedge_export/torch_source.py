@@ -43,7 +43,7 @@ class TorchSource:
 
     def write_graph(self, inputs: Mapping[str, Array], path: Path) -> tuple[str, ...]:
         """See :class:`mmedge_export.source.Source`."""
-        trace(self.model, inputs, list(self.spec.outputs), path, self.spec.call)
+        trace(self.model, inputs, self.spec.returns, path, self.spec.call)
         kinds = {tensor.dtype for tensor in self.model.state_dict().values() if tensor.is_floating_point()}
         other = sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32})
         return (f"weights in {', '.join(other)} are computed with in float32",) if other else ()
@@ -51,7 +51,7 @@ class TorchSource:
     def references(self, samples: Samples, folder: Path) -> References:
         """See :class:`mmedge_export.source.Source`."""
         del folder
-        outputs, call = list(self.spec.outputs), self.spec.call
+        outputs, call = self.spec.returns, self.spec.call
         rounded: dict[str, Array] = dict(reference_outputs(self.model, samples, outputs, torch.float32, call))
         try:
             exact: dict[str, Array] = dict(reference_outputs(self.model, samples, outputs, torch.float64, call))
@@ -75,7 +75,7 @@ class TorchSource:
         """A sample alone against the same in a batch: a .squeeze() without a dim mixes up axes only when alone."""
         few = samples[:ALONE]
         batch = {name: np.concatenate([sample[name] for sample in few]) for name in few[0]}
-        outputs = list(self.spec.outputs)
+        outputs = self.spec.returns
         try:
             together = reference_outputs(self.model, [batch], outputs, torch.float32, self.spec.call)
         except SpecError:  # it takes one sample at a time and no more, which is all that a bundle does
