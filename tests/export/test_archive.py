@@ -3,8 +3,9 @@
 import pytest
 import torch
 from fusion_models import late, spec_text
-from mmedge_export.checkpoint import load_checkpoint
+from mmedge_export.checkpoint import build_model, load_checkpoint
 from mmedge_export.pipeline import ExportOptions, export
+from mmedge_export.trace import reference_outputs
 from trap_models import Takes
 
 import mmedge
@@ -39,7 +40,11 @@ def test_an_archive_is_called_as_it_was_exported(project):
     table = '[model.call]\nstyle = "dict"\nconstants = { training = false }\n[inputs.image]'
     (project / "SPEC.toml").write_text(spec_text("late").replace("[inputs.image]", table))
     path = save(project, Takes("dict").eval(), {"image": IMAGE, "audio": AUDIO}, training=False)
-    export(path, project / "late.mmedge", TRUSTING)
+    checkpoint = load_checkpoint(path, trust_pickle=True)
+    sample = {"image": IMAGE.numpy() + 1, "audio": AUDIO.numpy() + 1}
+    spec = checkpoint.spec
+    given = reference_outputs(build_model(checkpoint), [sample], list(spec.outputs), torch.float32, spec.call)
+    assert given["event"].shape == (1, 3)
 
 
 def test_an_archive_runs_code_and_is_only_read_when_it_is_trusted(project):

@@ -54,9 +54,9 @@ def agrees(model, inputs, path, outputs):
 
 
 def test_recurrent_layers_are_exported_twice_in_one_process(inputs, tmp_path):
-    longer = {**inputs, "audio": np.concatenate([inputs["audio"]] * 2, 1)}
-    assert agrees(trap_models.Recurrent(), inputs, tmp_path / "a.onnx", ["event"])
-    assert agrees(trap_models.Recurrent(), longer, tmp_path / "b.onnx", ["event"])
+    for frames in (5, 8):  # a second length: what was traced first must not stay
+        given = {**inputs, "audio": inputs["audio"][:, :frames]}
+        assert agrees(trap_models.Recurrent(), given, tmp_path / f"{frames}.onnx", ["event"])
 
 
 def test_pooling_over_three_axes_of_four_is_what_torch_takes_it_for(inputs, tmp_path):
