@@ -86,6 +86,8 @@ def test_a_newer_schema_says_what_to_type(bundle_copy):
         (lambda d: d["tensors"]["audio"].update(shape=[1, 1 << 40]), "cannot be"),
         (lambda d: d["tensors"]["audio"].update(dtype="object"), "object"),
         (lambda d: d["variants"]["fp32"]["files"].pop("head"), "one file for each stage"),
+        (lambda d: d["stages"][-1].update(per_item=True), "not from the window of one port"),
+        (lambda d: d["stages"][0].update(items=100), "looks at 100 items"),
         (lambda d: d["files"].pop("golden.npz"), r"golden\.npz is used but not listed"),
     ],
 )
