@@ -155,5 +155,5 @@ def _bytes_out(manifest: Manifest, stage: Stage) -> int:
 def _runs_unsplit(manifest: Manifest, stage: Stage) -> int:
     if not stage.per_item:
         return 1
-    spec = manifest.tensors[stage.inputs[0]]
-    return 1 if spec.window_axis is None else spec.shape[spec.window_axis]
+    made = [manifest.tensors[name] for name in stage.outputs]
+    return max(1 if spec.window_axis is None else spec.shape[spec.window_axis] for spec in made)

@@ -12,7 +12,7 @@ from mmedge.features.camera import CameraFrontEnd
 from mmedge.features.tensor import TensorFrontEnd
 from mmedge.features.text import TextFrontEnd
 from mmedge.manifest import Port
-from mmedge.pace import Pace
+from mmedge.pace import JUMP_NS, Pace
 from mmedge.stages import StageGraph
 from mmedge.types import NS, Array
 
@@ -104,6 +104,8 @@ class CameraFeed:
         """Take in one [H, W, 3] uint8 RGB picture; whether it became part of the window."""
         if not self._pace.wants(t_ns):
             return False
+        if self._pace.jumped(t_ns):
+            self._front.reset()
         if self.name in self._graph.items:
             item = self._graph.items[self.name][0]
             self._front.write(pixels, _without_axis(item, self._time_axis))
@@ -188,6 +190,7 @@ class AudioFeed:
         self._loaded = -1
         self._lost = 0
         self._late = 0
+        self._jumps = 0
 
     @property
     def ready(self) -> bool:
@@ -201,8 +204,8 @@ class AudioFeed:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Samples that never came and were taken as silence, and those that came after they had been."""
-        return {"lost_samples": self._lost, "late_samples": self._late}
+        """Samples taken as silence because they did not come, those that came too late, and how often it began anew."""
+        return {"lost_samples": self._lost, "late_samples": self._late, "jumps": self._jumps}
 
     @property
     def seen(self) -> int:
@@ -214,8 +217,8 @@ class AudioFeed:
         return (self._first_ns or 0) + sample * NS // self._settings.rate_hz
 
     def samples_until(self, t_ns: int) -> int:
-        """How many samples since the first one were complete at a time."""
-        return (t_ns - (self._first_ns or 0)) * self._settings.rate_hz // NS
+        """How many samples since the first one were complete at a time: the last n with ``time_of(n) <= t_ns``."""
+        return ((t_ns - (self._first_ns or 0) + 1) * self._settings.rate_hz - 1) // NS
 
     def align(self, samples: npt.NDArray[np.float32], t_ns: int) -> npt.NDArray[np.float32]:
         """Samples as the next ones to push: silence put where some were lost, cut where some had been seen before.
@@ -230,14 +233,15 @@ class AudioFeed:
         if abs(offset_ns) <= GAP_TOLERANCE_NS:
             return samples
         offset = offset_ns * self._settings.rate_hz // NS
+        if offset >= self._settings.window_samples or offset_ns < -JUMP_NS:  # nothing of the old window is left
+            self._jumps += 1
+            self._front.reset()
+            self._first_ns, self._loaded = t_ns, -1
+            return samples
         if offset < 0:
             self._late += min(-offset, len(samples))
             return samples[-offset:]
         self._lost += offset
-        if offset >= self._settings.window_samples:  # nothing of the old window is left: begin anew
-            self._front.reset()
-            self._first_ns, self._loaded = t_ns, -1
-            return samples
         return np.concatenate([np.zeros(offset, np.float32), samples])
 
     def push(self, samples: npt.NDArray[np.float32]) -> None:

@@ -102,7 +102,8 @@ class Stage:
         ports: The ports it depends on, directly or through other stages.
         inputs: Tensors it reads: ports, or outputs of earlier stages.
         outputs: Tensors it makes.
-        per_item: It takes one item of its port's window at a time.
+        per_item: It takes one item of its port's window at a time, and makes one slice of each of its outputs.
+        items: How many of the newest items it looks at for that.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     per_item: bool = False
+    items: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +255,17 @@ def _check_sizes(manifest: Manifest) -> None:
         raise BundleError(f"its tensors have {total >> 20} MiB, more than {MAX_TENSOR_BYTES >> 20} MiB")
 
 
+def _check_per_item(manifest: Manifest, stage: Stage) -> None:
+    windows = [manifest.tensors[name] for name in (*stage.inputs, *stage.outputs)]
+    if stage.inputs != stage.ports or len(stage.ports) != 1 or any(spec.window_axis is None for spec in windows):
+        raise BundleError(f"stage {stage.name} takes single items, but not from the window of one port into windows")
+    window = windows[0]
+    if not 1 <= stage.items <= window.shape[window.window_axis or 0]:
+        raise BundleError(f"stage {stage.name} looks at {stage.items} items, its window has {list(window.shape)}")
+    if sum(other.per_item and other.ports == stage.ports for other in manifest.stages) > 1:
+        raise BundleError(f"stage {stage.name} is not the only one that takes items of {stage.ports[0]}")
+
+
 def _check_stages(manifest: Manifest) -> None:
     known = {name: {name} for name in manifest.ports}  # the ports that each tensor depends on
     for stage in manifest.stages:
@@ -268,25 +281,18 @@ def _check_stages(manifest: Manifest) -> None:
         if not depends or depends != set(stage.ports):
             given, found = ", ".join(stage.ports) or "no port", ", ".join(sorted(depends)) or "none"
             raise BundleError(f"stage {stage.name} depends on {given}; what it reads, on {found}")
+        if stage.per_item:
+            _check_per_item(manifest, stage)
         known |= dict.fromkeys(stage.outputs, depends)
     _check_items(manifest)
     _check_ports(manifest, known.keys() - manifest.ports.keys())
 
 
 def _check_items(manifest: Manifest) -> None:
-    """Windows that grow item by item have a stage that makes them so, and only they do."""
+    """Windows that grow item by item have a stage that makes them so, along the time of a camera."""
     windows = {name for name, spec in manifest.tensors.items() if spec.window_axis is not None}
-    made = set()
-    for stage in manifest.stages:
-        if not stage.per_item:
-            continue
-        if (
-            len(stage.inputs) != 1
-            or stage.inputs[0] not in manifest.ports
-            or not {*stage.inputs, *stage.outputs} <= windows
-        ):
-            raise BundleError(f"stage {stage.name} takes single items, but not from one port's window to windows")
-        made |= {*stage.inputs, *stage.outputs}
+    item_stages = [stage for stage in manifest.stages if stage.per_item]
+    made = {name for stage in item_stages for name in (*stage.inputs, *stage.outputs)}
     if lost := sorted(windows - made):
         raise BundleError(f"{lost[0]} has a window axis, and no stage takes or makes its items one by one")
     for name in windows & manifest.ports.keys():

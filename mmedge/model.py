@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from mmedge.feeds import FrontEnd, front_end
 from mmedge.manifest import Manifest
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream
-from mmedge.types import Prediction
+from mmedge.types import Array, Prediction
 
 __all__ = ["LoadReport", "Model", "load"]
 
@@ -46,7 +47,7 @@ class LoadReport:
 class Model:
     """A bundle ready to run, made by :func:`load`.
 
-    ``infer`` is for one thread at a time; every stream has its own buffers and may live in its own thread.
+    ``infer`` may be called from any thread and computes one call at a time; every stream has its own buffers.
 
     Attributes:
         manifest: What the bundle says of the model.
@@ -59,6 +60,7 @@ class Model:
         self._sessions: Mapping[str, Session] | None = sessions
         self._fronts: Mapping[str, FrontEnd] = _front_ends(bundle)
         self._once: StageGraph | None = None
+        self._one_at_a_time = Lock()
 
     def infer(self, **sensors: npt.NDArray[Any] | str) -> Prediction:
         """One decision on one window of raw sensor data per port; nothing is remembered from call to call.
@@ -79,16 +81,14 @@ class Model:
         if not set(needed) <= sensors.keys() <= ports.keys():
             raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(needed)}")
         zeros = {name: np.zeros(port.shape, port.dtype) for name, port in ports.items() if port.state}
-        if self._once is None:
-            self._once = self.new_graph()
-        for name, data in (zeros | sensors).items():
-            try:
-                window = self._fronts[name].window(data)
-            except InputError as error:
-                raise InputError(f"{name}: {error}") from error
-            self._once.load_window(name, window)
-        self._once.run()
-        outputs, labels = decode(self._once.tensors, self.manifest.outputs)
+        windows = {name: self._window(name, data) for name, data in (zeros | sensors).items()}
+        with self._one_at_a_time:
+            if self._once is None:
+                self._once = self.new_graph()
+            for name, window in windows.items():
+                self._once.load_window(name, window)
+            self._once.run()
+            outputs, labels = decode(self._once.tensors, self.manifest.outputs)
         return Prediction(
             t_ns=0,
             outputs=outputs,
@@ -97,6 +97,14 @@ class Model:
             fresh=dict.fromkeys(needed, True),
             latency_ns=perf_counter_ns() - begin,
         )
+
+    def _window(self, name: str, data: object) -> Array:
+        if not isinstance(data, np.ndarray | str):
+            raise InputError(f"{name}: expected an array, or a string for text, not {type(data).__name__}")
+        try:
+            return self._fronts[name].window(data)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
 
     def stream(self, tick: str | None = None) -> Stream:
         """Decisions on sensor data as it comes.

@@ -1,17 +1,17 @@
 """A model on recordings, from opening to the last prediction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmedge.errors import InputError
 from mmedge.model import Model, load
 from mmedge.sources import Replay, open_file_sources
 from mmedge.stream import Stream
-from mmedge.types import Prediction
+from mmedge.types import NS, AudioChunk, Packet, Prediction
 
 __all__ = ["Run", "open_run", "run"]
 
-CHUNK_MS = 10  # what a microphone gives at a time; a tick never depends on it, ages on the camera's clock do
+CHUNK_MS = 10  # what a microphone gives at a time; decisions do not depend on it
 
 
 class Run:
@@ -33,7 +33,8 @@ class Run:
         return self._replay.notes
 
     def __iter__(self) -> Iterator[Prediction]:
-        for port, packet in self._replay:
+        hears = any(port.audio for port in self.model.manifest.ports.values())
+        for port, packet in cut_at_pictures(self._replay) if hears else self._replay:
             self.stream.push(packet, port=port)
             yield from self.stream.poll()
 
@@ -47,6 +48,32 @@ class Run:
         """Close stream and recordings."""
         self.stream.close()
         self._replay.close()
+
+
+def cut_at_pictures(pairs: Iterable[tuple[str, Packet]]) -> Iterator[tuple[str, Packet]]:
+    """Cut chunks of sound where pictures come, so that no decision sees a picture from its future.
+
+    Args:
+        pairs: Packets of one microphone and any number of other sensors, ordered by ``available_ns``.
+    """
+    waiting: list[tuple[str, Packet]] = []
+    for port, packet in pairs:
+        if not isinstance(packet, AudioChunk):
+            waiting.append((port, packet))
+            continue
+        samples, t_ns, rate_hz = packet.samples, packet.t_ns, packet.rate_hz
+        done = 0
+        for other in waiting:
+            before = (other[1].available_ns - t_ns - 1) * rate_hz // NS  # a tick at its very time shall see it
+            count = min(len(samples), max(done, before))
+            if count > done:
+                yield port, AudioChunk(samples=samples[done:count], t_ns=t_ns + done * NS // rate_hz, rate_hz=rate_hz)
+            done = count
+            yield other
+        waiting.clear()
+        if done < len(samples):
+            yield port, AudioChunk(samples=samples[done:], t_ns=t_ns + done * NS // rate_hz, rate_hz=rate_hz)
+    yield from waiting
 
 
 def open_run(

@@ -17,7 +17,8 @@ class StageGraph:
 
     Attributes:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
-        items: For each port whose window is taken item by item, where the caller writes the newest item.
+        items: For each port whose window is taken item by item, where the caller writes the newest item before
+            :meth:`push_item`; a view.
         work_ns: Time spent in each stage's session so far.
         runs: How often each stage ran.
     """
@@ -27,7 +28,9 @@ class StageGraph:
         self._specs = manifest.tensors
         self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
         self.items: dict[str, Array] = {}
+        self._newest: dict[str, Array] = {}
         self._made: dict[str, Array] = {}
+        self._read_whole = {name for stage in manifest.stages if not stage.per_item for name in stage.inputs}
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in manifest.stages}
         self._stale: set[str] = set()
         self._states = manifest.states
@@ -38,7 +41,7 @@ class StageGraph:
     def _bind(self, stage: Stage, session: Session) -> Callable[[], None]:
         buffers = {}
         for name in stage.inputs:
-            buffers[name] = self._item(name) if stage.per_item else self.tensors[name]
+            buffers[name] = self._newest_of(name, stage.items) if stage.per_item else self.tensors[name]
         for name in stage.outputs:
             spec = self._specs[name]
             buffers[name] = self.tensors[name]
@@ -46,11 +49,13 @@ class StageGraph:
                 self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
         return session.bind(buffers)
 
-    def _item(self, port: str) -> Array:
-        if port not in self.items:
-            spec = self._specs[port]
-            self.items[port] = np.zeros(spec.item_shape, spec.dtype)
-        return self.items[port]
+    def _newest_of(self, port: str, items: int) -> Array:
+        spec = self._specs[port]
+        assert spec.window_axis is not None  # the manifest has seen to it
+        shape = (*spec.shape[: spec.window_axis], items, *spec.shape[spec.window_axis + 1 :])
+        self._newest[port] = np.zeros(shape, spec.dtype)
+        self.items[port] = np.split(self._newest[port], [items - 1], spec.window_axis)[1]
+        return self._newest[port]
 
     def mark(self, ports: Collection[str]) -> None:
         """Say that new data was written to these ports; what depends on them runs at the next :meth:`run`."""
@@ -63,6 +68,9 @@ class StageGraph:
                 self._call(stage)
                 for name in stage.outputs:
                     _shift_in(self.tensors[name], self._made[name], self._specs[name])
+        if port in self._read_whole:
+            _shift_in(self.tensors[port], self.items[port], self._specs[port])
+        _make_room(self._newest[port], self._specs[port])
         self.mark([port])
 
     def load_window(self, port: str, window: Array) -> None:
@@ -98,6 +106,12 @@ class StageGraph:
         self._calls[stage.name]()
         self.work_ns[stage.name] += perf_counter_ns() - begin
         self.runs[stage.name] += 1
+
+
+def _make_room(newest: Array, spec: TensorSpec) -> None:
+    assert spec.window_axis is not None  # only windows come item by item
+    moved = np.moveaxis(newest, spec.window_axis, 0)
+    moved[:-1] = moved[1:]
 
 
 def _shift_in(window: Array, item: Array, spec: TensorSpec) -> None:

@@ -6,7 +6,7 @@ ticks, so the same packets in the same order give the same predictions whatever 
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from threading import Condition
+from threading import Condition, Lock
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ from mmedge.decode import decode
 from mmedge.errors import ClosedError, InputError
 from mmedge.feeds import AudioFeed, CameraFeed, Feed, FrontEnd, ValueFeed, front_end
 from mmedge.manifest import Manifest
+from mmedge.pace import JUMP_NS
 from mmedge.stages import StageGraph
 from mmedge.ticks import parse_tick
 from mmedge.types import NS, Array, AudioChunk, Packet, Prediction, TensorReading, TextMessage, VideoFrame
@@ -30,8 +31,11 @@ WAITING_LIMIT = 4096  # predictions that nobody fetched; the oldest are dropped 
 class Stream:
     """One run of a model over sensor data, made by :meth:`mmedge.Model.stream`.
 
-    Pushes may come from any thread; the work of a push is done in the thread that pushes. Predictions are fetched by
-    :meth:`poll`, which never waits, or by iterating, which waits until :meth:`close`.
+    Pushes may come from any thread; the work of a push is done in the thread that pushes, one at a time. Predictions
+    are fetched by :meth:`poll`, which never waits, or by iterating, which waits until :meth:`close`.
+
+    A decision uses what was pushed before it. Sound that is pushed in long chunks brings its ticks when it comes, after
+    pictures that may be newer than the tick: then ``age_ms`` of the picture is negative.
 
     There is no decision before every port has seen a whole window, a tensor or a text. State ports are zeros at the
     first decision; each decision hands its states to the next one, so a recurrent model advances once per tick.
@@ -61,9 +65,11 @@ class Stream:
         self._tick = parse_tick(tick, manifest)
         self._early = {name for name in self._feeds if name not in self._audios and self._is_slower(name)}
         self._next_tick: int | None = None  # number on the grid
+        self._any_ns = 0
         self._last_ns: dict[str, int] = {}
         self._pushed_ns = 0
         self._predictions: deque[Prediction] = deque()
+        self._working = Lock()  # one push at a time; what fetches predictions does not wait for it
         self._changed = Condition()
         self._closed = False
 
@@ -133,7 +139,7 @@ class Stream:
 
     def push(self, packet: Packet, *, port: str | None = None) -> None:
         """Give what a source yields; see the methods for each kind."""
-        with self._changed:
+        with self._working:
             if self._closed:
                 raise ClosedError("the stream was closed; open a new one with model.stream()")
             self._pushed_ns = perf_counter_ns()
@@ -148,7 +154,6 @@ class Stream:
                 self._push_held(self._texts[name], packet.text, packet.t_ns)
             else:
                 self._push_audio(packet, self._port(port, self._audios, "audio"))
-            self._changed.notify_all()
 
     def poll(self) -> list[Prediction]:
         """The predictions that are ready, oldest first, without waiting."""
@@ -202,7 +207,9 @@ class Stream:
         if feed.name in self._early and feed.ready:
             feed.load()
             self.graph.run(only=[feed.name])
-        if self._tick.kind == "any" or self._tick.port == feed.name:
+        if self._tick.kind == "any":
+            self._fire_any(t_ns)
+        elif self._tick.port == feed.name:
             self._fire(t_ns)
         elif not self._audios:
             self._fire_grid(t_ns)
@@ -215,8 +222,7 @@ class Stream:
         if not np.isfinite(chunk.samples).all():
             raise InputError(f"{name}: NaN or infinity in the samples at {chunk.t_ns / NS:.3f} s")
         samples = feed.align(chunk.samples, chunk.t_ns)
-        if self._tick.kind == "grid" and self._next_tick is None:
-            self._next_tick = self._tick.first_from(chunk.t_ns)
+        self._fire_grid(feed.time_of(feed.seen) - 1)
         while True:
             count = self._until_tick(feed, name, settings.hop_samples)
             if count is None or count > len(samples):
@@ -226,7 +232,7 @@ class Stream:
             self._fire(self._tick_time(feed))
         feed.push(samples)
         if self._tick.kind == "any" and len(samples):
-            self._fire(feed.time_of(feed.seen))
+            self._fire_any(feed.time_of(feed.seen))
 
     def _until_tick(self, feed: AudioFeed, name: str, hop: int) -> int | None:
         """Samples of this port up to the next tick, or None if its sound does not bring ticks."""
@@ -246,15 +252,19 @@ class Stream:
         """The ticks of the grid up to a time, for which no sound came."""
         if self._tick.kind != "grid":
             return
-        if self._next_tick is None:
-            self._next_tick = self._tick.first_from(until_ns)
         last = self._tick.first_from(until_ns + 1) - 1
-        self._next_tick = max(
-            self._next_tick, last - int(self._tick.rate_hz)
-        )  # a clock that jumps is not caught up with
+        if self._next_tick is None or self._tick.at(self._next_tick) > until_ns + JUMP_NS:
+            self._next_tick = last + 1
+        behind = int(self._tick.rate_hz)  # a second of ticks; a clock that jumps is not caught up with
+        self._next_tick = max(self._next_tick, last - behind)
         while self._next_tick <= last:
             self._next_tick += 1
             self._fire(self._tick.at(self._next_tick - 1))
+
+    def _fire_any(self, t_ns: int) -> None:
+        """Decide now; packets of several sensors do not come in the order of their times."""
+        self._any_ns = t_ns if abs(t_ns - self._any_ns) > JUMP_NS else max(t_ns, self._any_ns)
+        self._fire(self._any_ns)
 
     def _fire(self, t_ns: int) -> None:
         if not all(feed.ready for feed in self._feeds.values()):
@@ -265,17 +275,18 @@ class Stream:
         newest = {name: feed.newest_ns for name, feed in self._feeds.items()}
         outputs, labels = decode(self.graph.tensors, self._manifest.outputs)
         self.graph.feed_back()
-        if len(self._predictions) >= WAITING_LIMIT:
-            self._predictions.popleft()
-            self.dropped += 1
-        self._predictions.append(
-            Prediction(
-                t_ns=t_ns,
-                outputs=outputs,
-                labels=labels,
-                age_ms={name: (t_ns - end_ns) / 1e6 for name, end_ns in newest.items()},
-                fresh={name: self._last_ns.get(name) != end_ns for name, end_ns in newest.items()},
-                latency_ns=perf_counter_ns() - self._pushed_ns,
-            )
+        prediction = Prediction(
+            t_ns=t_ns,
+            outputs=outputs,
+            labels=labels,
+            age_ms={name: (t_ns - end_ns) / 1e6 for name, end_ns in newest.items()},
+            fresh={name: self._last_ns.get(name) != end_ns for name, end_ns in newest.items()},
+            latency_ns=perf_counter_ns() - self._pushed_ns,
         )
         self._last_ns = newest
+        with self._changed:
+            if len(self._predictions) >= WAITING_LIMIT:
+                self._predictions.popleft()
+                self.dropped += 1
+            self._predictions.append(prediction)
+            self._changed.notify_all()

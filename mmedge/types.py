@@ -4,6 +4,7 @@ Times are integer nanoseconds on one time base per stream: media time for files,
 Ranges are half-open, ``[t_ns, end_ns)``.
 """
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ class VideoFrame:
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
             raise InputError(f"a video frame is [H, W, 3] uint8 RGB, not {list(self.pixels.shape)} {self.pixels.dtype}")
+        object.__setattr__(self, "t_ns", _whole_ns(self.t_ns))
 
     @property
     def available_ns(self) -> int:
@@ -70,6 +72,7 @@ class AudioChunk:
             raise InputError(f"an audio chunk is [N] float32, not {list(self.samples.shape)} {self.samples.dtype}")
         if self.rate_hz <= 0:
             raise InputError(f"an audio chunk has a positive sample rate, not {self.rate_hz}")
+        object.__setattr__(self, "t_ns", _whole_ns(self.t_ns))
 
     @property
     def end_ns(self) -> int:
@@ -97,6 +100,9 @@ class TensorReading:
     values: Array
     t_ns: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "t_ns", _whole_ns(self.t_ns))
+
     @property
     def available_ns(self) -> int:
         """When a decision can first use it."""
@@ -118,10 +124,21 @@ class TextMessage:
     text: str
     t_ns: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "t_ns", _whole_ns(self.t_ns))
+
     @property
     def available_ns(self) -> int:
         """When a decision can first use it."""
         return self.t_ns
+
+
+def _whole_ns(t_ns: object) -> int:
+    """A time as a Python integer, which numpy's overflow rules do not reach."""
+    try:
+        return operator.index(t_ns)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InputError(f"t_ns is {t_ns!r}; expected whole nanoseconds") from error
 
 
 Packet = VideoFrame | AudioChunk | TensorReading | TextMessage
@@ -135,7 +152,7 @@ class Prediction:
         t_ns: The tick it was made for.
         outputs: The model's outputs by name, without a batch axis and after their activation; the caller owns them.
         labels: The winning label of every classification output, the labels above 0.5 of every multi-label output.
-        age_ms: For each port but states, how far its newest data lay behind the tick.
+        age_ms: For each port but states, how far its newest data lay behind the tick; negative where it is newer.
         fresh: For each port but states, whether its data is newer than at the previous prediction.
         latency_ns: Wall time from the push of the packet that completed the tick to this prediction.
     """

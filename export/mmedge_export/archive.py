@@ -40,10 +40,9 @@ def read_archive(file: Path, spec: Spec, *, trusted: bool) -> torch.nn.Module:
             "trust whoever made it, or export model.state_dict() or an .onnx instead"
         )
     program = _load(file)
-    if written := sorted(set(program.graph_signature.buffers_to_mutate.values())):
+    if operator := next((str(node.target) for node in program.graph.nodes if _trains(node)), ""):
         raise CheckpointError(
-            f"{file} changes its own {', '.join(written[:3])} when it runs; call model.eval() before "
-            "torch.export.export"
+            f"{file} was exported in training mode ({operator}); call model.eval() before torch.export.export"
         )
     module = program.module()
     _check_inputs(program, module, spec)
@@ -65,6 +64,14 @@ def _load(file: Path) -> ExportedProgram:
         ) from error
     finally:
         logger.setLevel(level)
+
+
+def _trains(node: torch.fx.Node) -> bool:
+    """Whether an operator, such as a dropout, has its flag for training set."""
+    schema = getattr(node.target, "_schema", None)
+    names = [argument.name for argument in schema.arguments] if schema else []
+    given = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+    return given.get("training") is True or given.get("train") is True
 
 
 def _check_inputs(program: ExportedProgram, module: torch.nn.Module, spec: Spec) -> None:

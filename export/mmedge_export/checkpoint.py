@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def save_checkpoint(path: str | Path, model: torch.nn.Module, spec: str) -> None
         SpecError: The text is not a SPEC.toml.
     """
     read_spec(spec, "spec")
-    state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()
+    }  # tied ones apart
     save_file(state, path, metadata={SPEC_KEY: spec})
 
 
@@ -138,12 +141,25 @@ def _read_safetensors(file: Path) -> tuple[dict[str, torch.Tensor], str | None]:
         raise CheckpointError(f"{file} is not a whole safetensors file ({error}); copy it again") from error
 
 
+def _is_script(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False  # torch.load says what is wrong with it
+
+
 def _read_pt(file: Path, *, trust_pickle: bool) -> object:
     with file.open("rb") as opened:
         head = opened.read(2)
     if head not in {b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"}:
         raise CheckpointError(
             f"{file} is neither a torch archive nor a pickle; expected a .safetensors or .pt checkpoint"
+        )
+    if head == b"PK" and _is_script(file):
+        raise CheckpointError(
+            f"{file} is a TorchScript archive, which cannot be traced again; save model.state_dict() of the module it "
+            "was made from, or an .onnx"
         )
     try:
         with warnings.catch_warnings():

@@ -1,16 +1,18 @@
 """``mmedge export``."""
 
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from mmedge.console import Steps, as_json, table
+from mmedge.errors import needs
 
 __all__ = ["export_command"]
 
 
-@click.command("export", short_help="Make a bundle from a PyTorch checkpoint.")
+@click.command("export", short_help="Make a bundle from a PyTorch checkpoint or an ONNX graph.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The bundle to make: NAME.mmedge")
 @click.option("--spec", type=click.Path(path_type=Path), help="SPEC.toml; by default inside or beside the checkpoint.")
@@ -19,7 +21,11 @@ __all__ = ["export_command"]
 )
 @click.option("--random-samples", is_flag=True, help="Prove parity with random data: better than nothing, no more.")
 @click.option("--keep-whole", type=click.Path(path_type=Path), help="Also keep the unsplit ONNX graph here.")
-@click.option("--trust-pickle", is_flag=True, help="Let a pickled module run its code. Only for files that you made.")
+@click.option(
+    "--trust-pickle",
+    is_flag=True,
+    help="Let a pickled module or a .pt2 archive run its code. Only for files that you made.",
+)
 @click.option("--force", is_flag=True, help="Replace the bundle if it exists.")
 @click.option("--json", "json_output", is_flag=True, help="Print the result as JSON.")
 def export_command(  # noqa: PLR0913 - one parameter for each option
@@ -34,9 +40,15 @@ def export_command(  # noqa: PLR0913 - one parameter for each option
     force: bool,
     json_output: bool,
 ) -> None:
-    """Trace CHECKPOINT to ONNX, prove that nothing changed, split it by sensor, prove it again, and pack a bundle."""
+    """Make a bundle from CHECKPOINT, and prove that it computes what the checkpoint computes.
+
+    CHECKPOINT is a .safetensors or .pt state dict, a pickled module or a .pt2 archive of torch.export that you trust,
+    or an .onnx graph, which needs no torch. It becomes one ONNX graph, split by sensor and by time.
+    """
+    needs("onnx", fix="pip install 'mmedge[export]', or for an .onnx file: pip install onnx 'mmedge[cpu]'")
     from mmedge_export.pipeline import ExportOptions, export
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-written is removed
     sys.path.insert(0, str(Path.cwd()))  # where the user's own code is; a console script does not look there
     options = ExportOptions(
         spec=spec,

@@ -10,7 +10,7 @@ from mmedge.manifest import Port, TensorSpec
 from mmedge.types import Array
 from mmedge_export.graph import extract, tensor_specs
 from mmedge_export.split import PlannedStage, plan_split
-from mmedge_export.windows import split_window
+from mmedge_export.windows import join_loops, split_window, window_axis
 
 __all__ = ["CutGraph", "cut_graph"]
 
@@ -20,6 +20,7 @@ class CutGraph:
     """The stages of a model and their graphs.
 
     Attributes:
+        whole: The model that was cut, with what unrolled loops make of each item of a window put together.
         stages: In an order in which they can run.
         graphs: By stage name.
         tensors: Everything that goes from stage to stage, ports included.
@@ -27,6 +28,7 @@ class CutGraph:
         notes: What a person should know about the split.
     """
 
+    whole: onnx.ModelProto
     stages: tuple[PlannedStage, ...]
     graphs: dict[str, onnx.ModelProto]
     tensors: dict[str, TensorSpec]
@@ -45,12 +47,14 @@ def cut_graph(
         samples: Real port tensors, batch axis included, for the proofs.
         folder: For temporary files.
     """
+    model = join_loops(model, ports)
     plan = plan_split(model, [name for name, port in ports.items() if port.state])
+    single = len(ports) == 1
     stages, notes = list(plan.stages), []
     graphs: dict[str, onnx.ModelProto] = {}
     axes: dict[str, int] = {}
     for name, port in ports.items():
-        if plan.kept_whole or port.camera is None or port.camera.frames == 1:
+        if window_axis(port) is None or (plan.kept_whole and not single):
             continue
         found = split_window(model, plan, name, port, samples, folder)
         if isinstance(found, str):
@@ -60,6 +64,8 @@ def cut_graph(
         stages[at : at + 1] = [found.item, *([found.rest] if found.rest else [])]
         graphs[found.item.stage.name] = found.item_model
         axes |= found.axes
+        if found.note:
+            notes.append(f"{name}: {found.note}")
     specs, tensors = tensor_specs(model), {}
     for planned in stages:
         stage = planned.stage
@@ -68,5 +74,10 @@ def cut_graph(
         for tensor in (*stage.inputs, *stage.outputs):
             tensors[tensor] = replace(specs[tensor], window_axis=axes.get(tensor))
     return CutGraph(
-        stages=tuple(stages), graphs=graphs, tensors=tensors, kept_whole=plan.kept_whole, notes=tuple(notes)
+        whole=model,
+        stages=tuple(stages),
+        graphs=graphs,
+        tensors=tensors,
+        kept_whole="" if axes else plan.kept_whole,
+        notes=tuple(notes),
     )

@@ -95,7 +95,20 @@ def _pass(model: onnx.ModelProto) -> dict[str, Array]:
 def _foldable(node: onnx.NodeProto, known: Mapping[str, Array]) -> bool:
     if node.op_type == "Constant":
         return any(a.name.startswith("value_") for a in node.attribute)
-    return node.op_type in ARITHMETIC and all(not name or name in known for name in node.input)
+    known_inputs = all(not name or name in known for name in node.input)
+    return node.op_type in ARITHMETIC and known_inputs and _made_size(node, known) <= MAX_VALUES
+
+
+def _made_size(node: onnx.NodeProto, known: Mapping[str, Array]) -> float:
+    """Values that an operator makes whose output can be larger than its inputs: what a damaged file can ask for."""
+    if node.op_type == "ConstantOfShape":
+        return prod(map(int, known[node.input[0]]))
+    if node.op_type == "Expand":
+        return prod(map(int, known[node.input[1]]))
+    if node.op_type == "Range":
+        start, limit, delta = (float(known[name]) for name in node.input)
+        return abs(limit - start) / abs(delta) if delta else float("inf")
+    return 0
 
 
 def _shape(node: onnx.NodeProto, shape: tuple[int, ...]) -> Array:

@@ -10,7 +10,7 @@ from onnx import helper, shape_inference
 from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
 
-__all__ = ["count_macs", "extract", "reads", "tensor_specs"]
+__all__ = ["count_macs", "extract", "reaching", "reads", "tensor_specs"]
 
 Shapes = Mapping[str, TensorSpec]
 COUNTED_RNN = {"GRU": 3, "LSTM": 4, "RNN": 1}
@@ -89,7 +89,7 @@ def extract(
     specs = tensor_specs(model)
     if unknown := [tensor for tensor in (*inputs, *outputs) if tensor not in specs]:
         raise ExportError(f"the tensor {unknown[0]!r} has no static shape, so stage {name} cannot be cut out")
-    chosen, needed = _reaching([model.graph.node[i] for i in sorted(nodes)], inputs, outputs)
+    chosen, needed = reaching([model.graph.node[i] for i in sorted(nodes)], inputs, outputs)
     graph = helper.make_graph(
         chosen,
         name,
@@ -110,8 +110,8 @@ def extract(
     return part
 
 
-def _reaching(
-    nodes: list[onnx.NodeProto], inputs: Sequence[str], outputs: Sequence[str]
+def reaching(
+    nodes: Sequence[onnx.NodeProto], inputs: Sequence[str], outputs: Sequence[str]
 ) -> tuple[list[onnx.NodeProto], set[str]]:
     """The nodes that the outputs need, and every tensor that those read."""
     needed, kept = set(outputs), []

@@ -37,15 +37,15 @@ def run_isolated(what: Path, samples: Sequence[Mapping[str, Array]], *, timeout_
     with tempfile.TemporaryDirectory(prefix="mmedge-") as folder:
         inputs, outputs = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
         write_arrays(inputs, {name: np.concatenate([s[name] for s in samples]) for name in samples[0]})
-        command = [sys.executable, "-m", "mmedge_export.isolate", str(what), str(inputs), str(outputs)]
-        try:
-            child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        command = [sys.executable, "-m", "mmedge_export.isolate", str(what.resolve()), str(inputs), str(outputs)]
+        try:  # from a folder where no file of the user's can be taken for a library
+            child = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"running {what.name} took more than {timeout_s:.0f} s") from error
         if child.returncode < 0:
             raise ExportError(f"running {what.name} killed its process (signal {-child.returncode})")
         if child.returncode:
-            last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+            last = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
             raise ExportError(f"running {what.name} failed: {last}")
         with np.load(outputs, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -1,6 +1,7 @@
 """A torch module with flat named inputs and outputs around the user's own, whatever that one takes and returns."""
 
 import copy
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from mmedge.errors import ExportError, SpecError
 from mmedge_export.call import Call
 from mmedge_export.user_code import USER_ERRORS, reason, resolve
 
-__all__ = ["Named", "eval_mode", "named_copy"]
+__all__ = ["Named", "call_model", "eval_mode", "named_copy", "named_outputs"]
 
 DEPTH = 2  # a tuple in a dict, and no deeper
 Path = tuple[str | int, ...]
@@ -31,22 +32,43 @@ class Named(torch.nn.Module):
         self.model = model
         self.call = call
         self.outputs = tuple(outputs)
-        self.kind = resolve(call.type, "model.call.type") if call.type else dict
 
     def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Outputs for inputs by port name, in the order of the ports."""
-        return _in_order(self._called(inputs), self.outputs)
+        return _in_order(call_model(self.model, self.call, inputs), self.outputs)
 
-    def _called(self, inputs: dict[str, torch.Tensor]) -> object:
-        constants = self.call.constants
-        if self.call.style == "keyword":
-            return self.model(**inputs, **constants)
-        if self.call.style == "positional":
-            return self.model(*inputs.values(), **constants)
-        packed = list(inputs.values()) if self.call.style == "list" else self.kind(**inputs)
-        if self.call.argument:
-            return self.model(**{self.call.argument: packed}, **constants)
-        return self.model(packed, **constants)
+
+def call_model(model: torch.nn.Module, call: Call, inputs: dict[str, torch.Tensor]) -> object:
+    """What forward() returns for inputs by port name, in the order of the ports.
+
+    Raises:
+        SpecError: ``call.type`` cannot be imported.
+    """
+    if call.style == "keyword":
+        return model(**inputs, **call.constants)
+    if call.style == "positional":
+        return model(*inputs.values(), **call.constants)
+    kind = resolve(call.type, "model.call.type") if call.type else dict
+    packed = list(inputs.values()) if call.style == "list" else kind(**inputs)
+    if call.argument:
+        return model(**{call.argument: packed}, **call.constants)
+    return model(packed, **call.constants)
+
+
+def named_outputs(given: object) -> dict[str, torch.Tensor]:
+    """The tensors that forward() returned, by their keys where it gave them any.
+
+    Raises:
+        SpecError: There are none.
+    """
+    leaves = list(_leaves(given, ()))
+    if not leaves:
+        raise SpecError(f"forward() returns {type(given).__name__}, expected tensors")
+    if all(any(isinstance(key, str) for key in path) for path, _ in leaves):
+        return {"_".join(map(str, path)): tensor for path, tensor in leaves}
+    if len(leaves) == 1:
+        return {"output": leaves[0][1]}
+    return {f"output_{i}": tensor for i, (_, tensor) in enumerate(leaves)}
 
 
 def named_copy(model: torch.nn.Module, call: Call, outputs: Sequence[str], dtype: torch.dtype = torch.float32) -> Named:
@@ -64,7 +86,9 @@ def named_copy(model: torch.nn.Module, call: Call, outputs: Sequence[str], dtype
         if isinstance(value, torch.Tensor) and not value.is_leaf
     ]
     try:
-        own = copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in loose})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch about its own graphs
+            own = copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in loose})
     except USER_ERRORS as error:
         raise ExportError(
             f"{type(model).__name__} cannot be copied: {reason(error)}; let the factory return a module without it"

@@ -42,7 +42,7 @@ def with_constants(model: onnx.ModelProto, spec: Spec) -> onnx.ModelProto:
     fitted.graph.input.extend(kept[name] for name in spec.ports)
     outputs = {value.name: value for value in model.graph.output}
     del fitted.graph.output[:]
-    fitted.graph.output.extend(outputs[name] for name in spec.outputs)
+    fitted.graph.output.extend(outputs[name] for name in spec.returns)
     return fitted
 
 
@@ -85,7 +85,7 @@ def fixed_shapes(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[o
 
 def prune(model: onnx.ModelProto, spec: Spec) -> onnx.ModelProto:
     """What the spec's outputs need, in the spec's order."""
-    return extract(model, range(len(model.graph.node)), list(spec.ports), list(spec.outputs), "whole")
+    return extract(model, range(len(model.graph.node)), list(spec.ports), spec.returns, "whole")
 
 
 def _check_names(model: onnx.ModelProto, spec: Spec) -> None:
@@ -97,7 +97,7 @@ def _check_names(model: onnx.ModelProto, spec: Spec) -> None:
             "a constant stands under [model.call] constants (recurrent state that is fed back is not supported here)"
         )
     outputs = [value.name for value in model.graph.output]
-    if missing := [name for name in spec.outputs if name not in outputs]:
+    if missing := [name for name in spec.returns if name not in outputs]:
         raise SpecError(f"the graph has no output {missing[0]}; it gives {', '.join(outputs)}")
 
 

@@ -27,6 +27,7 @@ from mmedge_export.source import Source
 __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
 
 GOLDEN = "golden.npz"
+KEPT_SAMPLES = 4
 BACKENDS = ("onnxruntime-cpu",)
 
 
@@ -45,19 +46,38 @@ def refuse_to_replace(out: Path, *, force: bool) -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its name at the end, or vanishes when anything fails."""
+def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its name at the end, or vanishes when anything fails.
+
+    Raises:
+        ExportError: Something has taken the name meanwhile, and it may not be replaced.
+    """
+    out = out.resolve()
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     draft.chmod(0o755)
     try:
         yield draft
-        old = draft.with_name(f"{draft.name}.old")
-        if out.exists():
-            out.rename(old)
-        draft.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        refuse_to_replace(out, force=force)
+        _swap(draft, out)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _swap(draft: Path, out: Path) -> None:
+    old = draft.with_name(f"{draft.name}.old")
+    replaced = out.exists()
+    if replaced:
+        out.rename(old)
+    try:
+        draft.rename(out)
+    except OSError as error:
+        if replaced:
+            old.rename(out)
+        raise ExportError(
+            f"{out} could not be put in place ({error.strerror}); what was there is there still"
+        ) from error
+    if replaced:
+        shutil.rmtree(old)
 
 
 def make_golden(
@@ -69,15 +89,16 @@ def make_golden(
     """What ``mmedge check`` replays.
 
     Args:
-        samples: Raw sensor data.
+        samples: Raw sensor data; the first few are kept.
         outputs: The original model's outputs, [S, ...].
         inside: Tensors of the unsplit graph where it is cut, [S, 1, ...].
         tolerances: Allowed differences of the outputs.
     """
+    samples = samples[:KEPT_SAMPLES]
     golden = {f"sensor/{port}": stack(samples, port) for port in samples[0]}
-    golden |= {f"output/{name}": array.astype(np.float32) for name, array in outputs.items()}
+    golden |= {f"output/{name}": array[:KEPT_SAMPLES].astype(np.float32) for name, array in outputs.items()}
     golden |= {f"tolerance/{name}": np.array(value) for name, value in tolerances.items()}
-    return golden | {f"tensor/{name}": array for name, array in inside.items() if name not in outputs}
+    return golden | {f"tensor/{name}": array[:KEPT_SAMPLES] for name, array in inside.items() if name not in outputs}
 
 
 def write_bundle(draft: Path, source: Source, cut: CutGraph, golden: Mapping[str, Array]) -> Manifest:

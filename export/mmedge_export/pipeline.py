@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from mmedge.errors import ExportError
 from mmedge.manifest import Manifest
 from mmedge.types import Array
 from mmedge_export.cut import CutGraph, cut_graph
@@ -69,12 +70,17 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     """
     progress = progress or (lambda _: None)
     refuse_to_replace(out, force=options.force)
+    if options.keep_whole and not options.keep_whole.parent.is_dir():
+        raise ExportError(f"{options.keep_whole.parent} is not a folder; make it first, or choose another --keep-whole")
     progress("reading the checkpoint")
     source = open_source(checkpoint, options.spec, trust_pickle=options.trust_pickle)
     progress("drawing samples")
     samples = draw_samples(source.spec, options.samples, random=options.random_samples)
     tensors = [port_tensors(source.spec.ports, sample, source.spec.read) for sample in samples]
-    with tempfile.TemporaryDirectory(prefix="mmedge-export-") as temporary, new_folder(out) as draft:
+    with (
+        tempfile.TemporaryDirectory(prefix="mmedge-export-") as temporary,
+        new_folder(out, force=options.force) as draft,
+    ):
         whole_path = Path(temporary) / "whole.onnx"
         progress("making one ONNX graph")
         notes = source.write_graph(tensors[0], whole_path)
@@ -83,7 +89,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
         progress("computing what the original gives")
         references = source.references(tensors, Path(temporary))
-        inside = _inside(whole, cut, tensors, Path(temporary))
+        inside = _inside(cut.whole, cut, tensors, Path(temporary))
         golden = make_golden(samples, references.rounded, inside, references.tolerances)
         manifest = write_bundle(draft, source, replace(cut, notes=(*notes, *cut.notes)), golden)
         progress("proving parity in another process")

@@ -26,7 +26,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Spec", "read_spec"]
+__all__ = ["Spec", "parse_value", "read_spec"]
 
 MAX_SPEC_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 64 << 20
@@ -96,6 +96,14 @@ def read_spec(text: str, where: str, folder: Path | None = None) -> Spec:
         return _spec(document, folder or Path())
     except ValueError as error:
         raise SpecError(f"{where}: {error}") from error
+
+
+def parse_value(text: str) -> Any:
+    """What ``key = text`` means in TOML; text that is no TOML value is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _spec(document: dict[str, Any], folder: Path) -> Spec:

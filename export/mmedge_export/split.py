@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import onnx
 
 from mmedge.errors import ExportError
-from mmedge.manifest import Stage
+from mmedge.manifest import Stage, TensorSpec
+from mmedge_export.border import movable_nodes
 from mmedge_export.graph import count_macs, reads, tensor_specs
 
 __all__ = ["PlannedStage", "SplitPlan", "plan_split"]
@@ -75,7 +76,8 @@ def plan_split(model: onnx.ModelProto, states: Collection[str] = ()) -> SplitPla
     if private < WORTH_SPLITTING * total or not total:
         share = private / total if total else 0.0
         return _whole(graph, ports, macs, f"early fusion: only {share:.1%} of its work depends on one sensor alone")
-    return SplitPlan(stages=tuple(_stages(graph, ports, sets, macs, frozenset(states))))
+    moved = _moved(graph, sets, specs)
+    return SplitPlan(stages=tuple(_stages(graph, ports, sets, macs, frozenset(states), moved)))
 
 
 def _dependencies(graph: onnx.GraphProto, ports: Collection[str]) -> list[Ports]:
@@ -94,14 +96,30 @@ def _refuse_constant_outputs(graph: onnx.GraphProto, sets: list[Ports]) -> None:
         raise ExportError(f"output {dead[0]} does not depend on any input; leave it out of the model or of the spec")
 
 
+def _moved(graph: onnx.GraphProto, sets: list[Ports], specs: Mapping[str, TensorSpec]) -> frozenset[int]:
+    """Nodes that only enlarge what their stage hands on."""
+    moved: frozenset[int] = frozenset()
+    for s in set(sets) - {frozenset()}:
+        stage = [i for i, other in enumerate(sets) if other == s]
+        readers = [node for node, other in zip(graph.node, sets, strict=True) if s < other]
+        moved |= movable_nodes(graph, stage, set().union(*map(reads, readers)), specs)
+    return moved
+
+
 def _stages(
-    graph: onnx.GraphProto, ports: list[str], sets: list[Ports], macs: list[int], states: Ports
+    graph: onnx.GraphProto,
+    ports: list[str],
+    sets: list[Ports],
+    macs: list[int],
+    states: Ports,
+    moved: Collection[int],
 ) -> list[PlannedStage]:
     producer = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     finals = {value.name for value in graph.output}
     cost = {s: sum(c for c, other in zip(macs, sets, strict=True) if other == s) for s in set(sets)}
     gives_output = {sets[producer[name]] for name in finals}
     kept = {s for s in cost if (cost[s] and not s <= states) or (s and s in gives_output)}
+    sets = [frozenset() if i in moved else s for i, s in enumerate(sets)]  # repeated wherever they are read
     order = sorted(kept, key=lambda s: (len(s), [ports.index(name) for name in ports if name in s]))
     members = {
         s: _closure(graph, [i for i, other in enumerate(sets) if other == s], sets, kept, producer) for s in order
@@ -144,7 +162,9 @@ def _in_graph_order(graph: onnx.GraphProto, ports: list[str], names: Collection[
 def _name(s: Ports, ports: list[str]) -> str:
     if len(s) == 1:
         return next(iter(s))
-    return "head" if len(s) == len(ports) else "+".join(name for name in ports if name in s)
+    if len(s) == len(ports):
+        return "head" if "head" not in ports else "fusion"
+    return "+".join(name for name in ports if name in s)
 
 
 def _whole(graph: onnx.GraphProto, ports: list[str], macs: list[int], reason: str) -> SplitPlan:

@@ -57,7 +57,7 @@ class TorchSource:
             exact: dict[str, Array] = dict(reference_outputs(self.model, samples, outputs, torch.float64, call))
         except SpecError:  # a dtype is written into its forward()
             precision, exact = "float32", rounded
-            tolerances = {name: FALLBACK * float(np.abs(array).max(initial=0.0)) for name, array in rounded.items()}
+            tolerances = {name: _fallback(array) for name, array in rounded.items()}
         else:
             precision, tolerances = "float64", noise_tolerance(exact, rounded)
         return References(
@@ -81,7 +81,13 @@ class TorchSource:
         except SpecError:  # it takes one sample at a time and no more, which is all that a bundle does
             return ()
         alone = {name: array[:ALONE] for name, array in rounded.items()}
-        return tuple(compare("torch on one sample against a batch of two", alone, dict(together), tolerances))
+        # other kernels for another batch may round otherwise; axes mixed up are a far larger difference
+        loose = {name: max(tolerances[name], _fallback(array)) for name, array in rounded.items()}
+        return tuple(compare("torch on one sample against a batch of two", alone, dict(together), loose))
+
+
+def _fallback(array: Array) -> float:
+    return FALLBACK * float(np.abs(array).max(initial=0.0))
 
 
 def open_torch_source(path: Path, spec: Path | None, *, trust_pickle: bool) -> TorchSource:

@@ -16,7 +16,7 @@ from mmedge.types import Array
 from mmedge_export.call import Call
 from mmedge_export.graph_check import check_graph
 from mmedge_export.named import Named, named_copy
-from mmedge_export.user_code import USER_ERRORS, first_line, reason
+from mmedge_export.user_code import USER_ERRORS, first_line, interrupted, reason
 
 __all__ = ["OPSET", "reference_outputs", "trace"]
 
@@ -55,6 +55,8 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
+        if interrupted(error):
+            raise KeyboardInterrupt from error
         raise ExportError(f"torch.onnx could not export the model: {reason(error)}") from error
     if program is None:
         raise ExportError("torch.onnx gave no program")

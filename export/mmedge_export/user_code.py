@@ -10,7 +10,7 @@ from typing import Any
 
 from mmedge.errors import SpecError
 
-__all__ = ["USER_ERRORS", "first_line", "reason", "resolve"]
+__all__ = ["USER_ERRORS", "first_line", "interrupted", "reason", "resolve"]
 
 # What a user's function may raise: everything but the requests to stop, and but our own refusals, which come first.
 USER_ERRORS = (
@@ -67,6 +67,14 @@ def reason(error: BaseException) -> str:
         if cause is None:
             return f"{first_line(error)}{where}"
         error = cause
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C is among the causes; the exporter takes it for a failure of its own."""
+    chain: BaseException | None = error
+    while chain is not None and not isinstance(chain, KeyboardInterrupt):
+        chain = chain.__cause__ or chain.__context__
+    return chain is not None
 
 
 def first_line(error: BaseException) -> str:

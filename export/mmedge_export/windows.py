@@ -1,52 +1,68 @@
 """Splits a window encoder by time: what is computed for each item of the window alone becomes a stage of its own.
 
-The axis along which items lie is followed through the graph to propose a region; the proposal is then proved on real
-samples: the region, rewritten for a window of one, is run item by item, and every tensor on its border must equal the
-slices of the whole window. What fails the proof is taken out of the region, with all that depends on it, until the rest
-holds.
+The rules of the operators say how far the items are kept apart; what they say is then proved on samples. What fails
+the proof is taken out, with all that depends on it, until the rest holds.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from mmedge.errors import ExportError
-from mmedge.manifest import Port, Stage, TensorSpec
+from mmedge.manifest import Port, Stage
 from mmedge.types import Array
-from mmedge_export.graph import count_macs, extract, reads, tensor_specs
-from mmedge_export.isolate import run_isolated
-from mmedge_export.parity import split_tolerance
-from mmedge_export.split import PlannedStage, SplitPlan
+from mmedge_export.graph import count_macs, reads, tensor_specs
+from mmedge_export.proof import Proof, item_graph, reach
+from mmedge_export.regions import Trail, border_of, follow_window, moving_in, settled, without
+from mmedge_export.split import PlannedStage, SplitPlan, plan_split
+from mmedge_export.unrolled import split_to_slices, stack_copies
 
-__all__ = ["WindowSplit", "split_window"]
+__all__ = ["WindowSplit", "join_loops", "split_window", "window_axis"]
 
-Specs = Mapping[str, TensorSpec]
-SHAPED_BY_CONSTANT = {"Reshape", "Expand"}
-RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-WORTH_SPLITTING = 0.05  # of the encoder's multiply-accumulates must be per item
+WORTH_SPLITTING = 0.05  # of the encoder's multiply-accumulates must be saved at each new item
 PROOF_SAMPLES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSplit:
-    """A window encoder in two: a graph for one item, and the nodes of the rest.
+    """A window encoder in two: a graph for the newest item, and the nodes of the rest.
 
     Attributes:
         item: The stage of one item.
-        item_model: Its graph, for a window of one.
+        item_model: Its graph.
         rest: The stage of the window, or None when nothing is left for it.
         axes: For each tensor that the item stage makes, and for the port, the axis of the window.
+        note: What a person should know about it, or "".
     """
 
     item: PlannedStage
     item_model: onnx.ModelProto
     rest: PlannedStage | None
     axes: dict[str, int]
+    note: str
+
+
+def window_axis(port: Port) -> int | None:
+    """The axis of a port's tensor, batch axis included, along which the items of its window lie."""
+    if port.camera is None or port.camera.frames == 1:
+        return None
+    return 1 + port.camera.layout.index("T")
+
+
+def join_loops(model: onnx.ModelProto, ports: Mapping[str, Port]) -> onnx.ModelProto:
+    """The same model, with what unrolled loops make of each item of a window put together in one tensor."""
+    for name, port in ports.items():
+        axis = window_axis(port)
+        if axis is None:
+            continue
+        model = split_to_slices(model, name, axis, port.shape[axis - 1])
+        encoder = _encoder(plan_split(model), name)
+        if encoder is not None:
+            trail = follow_window(model, encoder.nodes, name, axis)
+            model = stack_copies(model, trail.loop, f"{name}.items")
+    return model
 
 
 def split_window(
@@ -62,175 +78,108 @@ def split_window(
         samples: Real port tensors, batch axis included, for the proof.
         folder: For temporary files.
     """
-    if port.camera is None or port.camera.frames == 1:
+    axis, encoder = window_axis(port), _encoder(plan, name)
+    if axis is None:
         return "its window is one item"
-    encoder = next((planned for planned in plan.stages if planned.stage.ports == (name,)), None)
-    readers = [planned for planned in plan.stages if name in planned.stage.inputs]
-    if encoder is None or readers != [encoder]:
-        return "its window is read by more than one stage"
+    if encoder is None:
+        return "it has no encoder of its own"
+    trail = follow_window(model, encoder.nodes, name, axis)
+    proof = Proof(samples=[sample[name] for sample in samples[:PROOF_SAMPLES]], folder=folder)
+    candidates = [_proved(trail, proof, encoder, region) for region in _regions(trail, encoder)]
+    found = [split for split in candidates if split is not None]
+    if not found:
+        return f"its items mix from the first layers on: {_first_mixing(trail)}"
+    return min(found, key=lambda split: split.item.macs + (split.rest.macs if split.rest else 0))
+
+
+def _encoder(plan: SplitPlan, name: str) -> PlannedStage | None:
+    return next((planned for planned in plan.stages if planned.stage.ports == (name,)), None)
+
+
+def _regions(trail: Trail, encoder: PlannedStage) -> list[frozenset[int]]:
+    """What to try: nodes of which each slice depends on one item, and also those that look at a few neighbours."""
+    nodes = trail.model.graph.node
+    alone = frozenset(i for i in trail.nodes if all(trail.is_item_wise(name) for name in nodes[i].output))
+    return [settled(trail, region, encoder.stage.outputs) for region in {alone, trail.nodes}]
+
+
+def _proved(trail: Trail, proof: Proof, encoder: PlannedStage, region: frozenset[int]) -> WindowSplit | None:
+    """The largest part of a region that holds, if the split is worth it."""
+    constant = encoder.nodes - _depending(trail, encoder)
+    while True:
+        try:
+            split = _planned(trail, encoder, region, constant)
+        except ExportError:  # an operator that its rule does not know well enough: it is somewhere in here
+            region = settled(trail, sorted(region)[: len(region) // 2], encoder.stage.outputs)
+            continue
+        if split is None or not proof.disproved(trail, region | constant, split.item.stage.outputs):
+            return split
+        names = [name for name in moving_in(trail.model, region, trail.port) - {trail.port} if trail.is_window(name)]
+        failed = proof.disproved(trail, region | constant, sorted(names))
+        region = settled(trail, without(trail.model, region, failed), encoder.stage.outputs)
+
+
+def _depending(trail: Trail, encoder: PlannedStage) -> set[int]:
+    moving = moving_in(trail.model, encoder.nodes, trail.port)
+    return {i for i in encoder.nodes if moving & set(trail.model.graph.node[i].output)}
+
+
+def _planned(
+    trail: Trail, encoder: PlannedStage, region: frozenset[int], constant: frozenset[int]
+) -> WindowSplit | None:
+    """The split at a region's border, or None when it saves too little."""
+    nodes, port = trail.model.graph.node, trail.port
+    border = [name for name in border_of(trail, region, set(encoder.stage.outputs)) if name != port]
+    if not border:
+        return None
+    model = item_graph(trail, region | constant, border)
     specs = tensor_specs(model)
-    axes = {name: 1 + port.camera.layout.index("T")}
-    region = _propose(model, encoder.nodes, axes, specs, port.camera.frames)
-    proof = _Proof(model=model, port=name, axes=axes, samples=samples[:PROOF_SAMPLES], folder=folder)
-    while sum(count_macs(model.graph.node[i], specs) for i in region) >= WORTH_SPLITTING * encoder.macs:
-        border = _border(model, encoder, region)
-        if name in border:
-            return "its window is also read as a whole"
-        if not _disproved(proof, region, border):
-            return _build(proof, encoder, region, border)
-        moving = _moving(model, region, name) - {name}
-        region = _without(model, region, _disproved(proof, region, sorted(moving)))
-    return "its items mix from the first layers on"
-
-
-def _propose(
-    model: onnx.ModelProto, nodes: frozenset[int], axes: dict[str, int], specs: Specs, items: int
-) -> frozenset[int]:
-    """Nodes that seem to treat items alike; the axis of each of their outputs is added to ``axes``."""
-    region = set()
-    constants = {tensor.name for tensor in model.graph.initializer}
-    made = {name for i in nodes for name in model.graph.node[i].output}
-    for i in sorted(nodes):
-        node = model.graph.node[i]
-        moving = [name for name in reads(node) if name in made or name in axes]
-        if not moving:  # a constant: it goes wherever it is read
-            made -= set(node.output)
-            region.add(i)
-            continue
-        known = all(name in axes for name in moving) and all(name in specs for name in (*moving, *node.output) if name)
-        if not known or (node.op_type in SHAPED_BY_CONSTANT and node.input[1] not in constants):
-            continue
-        found = {_axis_after(node, axes[source], specs[source], specs[node.output[0]]) for source in moving}
-        axis = found.pop()
-        if not found and axis is not None and all(_size(specs[name], axis) == items for name in node.output if name):
-            axes.update(dict.fromkeys(node.output, axis))
-            region.add(i)
-    return frozenset(region)
-
-
-def _axis_after(node: onnx.NodeProto, axis: int, before: TensorSpec, after: TensorSpec) -> int | None:
-    if node.op_type == "Transpose":
-        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
-        return (order or list(reversed(range(len(before.shape))))).index(axis)
-    if node.op_type in RESHAPES:
-        ahead = prod(before.shape[:axis])
-        fits = [j for j, size in enumerate(after.shape) if size == before.shape[axis]]
-        return next((j for j in fits if prod(after.shape[:j]) == ahead), None)
-    return axis + len(after.shape) - len(before.shape)  # broadcasting aligns the last axes
-
-
-def _size(spec: TensorSpec, axis: int) -> int:
-    return spec.shape[axis] if 0 <= axis < len(spec.shape) else -1
-
-
-def _border(model: onnx.ModelProto, encoder: PlannedStage, region: frozenset[int]) -> list[str]:
-    """What the region makes, or is given, and others read."""
-    (port,) = encoder.stage.ports
-    wanted = set(encoder.stage.outputs).union(*(reads(model.graph.node[i]) for i in encoder.nodes - region))
-    made = [port, *(name for i in sorted(region) for name in model.graph.node[i].output)]
-    moving = _moving(model, region, port)
-    return [name for name in made if name in wanted and name in moving]
-
-
-def _moving(model: onnx.ModelProto, nodes: frozenset[int], port: str) -> set[str]:
-    """Tensors that depend on the port."""
-    moving = {port}
-    for i in sorted(nodes):
-        if moving & reads(model.graph.node[i]):
-            moving |= set(model.graph.node[i].output)
-    return moving
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Proof:
-    """What a proof needs besides the region that it is about."""
-
-    model: onnx.ModelProto
-    port: str
-    axes: Mapping[str, int]
-    samples: Sequence[Mapping[str, Array]]
-    folder: Path
-
-
-def _for_one_item(proof: _Proof, region: frozenset[int], outputs: Sequence[str]) -> onnx.ModelProto:
-    """The region's graph with a window of one: the same weights, other shape constants."""
-    part = extract(proof.model, region, [proof.port], outputs, f"{proof.port}.item")
-    specs = tensor_specs(part)
-    for node in part.graph.node:
-        made = node.output[0]
-        if node.op_type in SHAPED_BY_CONSTANT and made in proof.axes:
-            shape = list(specs[made].shape)
-            shape[proof.axes[made]] = 1
-            node.input[1] = f"{made}.item_shape"
-            part.graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), node.input[1]))
-    for value in (*part.graph.input, *part.graph.output):
-        value.type.tensor_type.shape.dim[proof.axes[value.name]].dim_value = 1
-    return part
-
-
-def _disproved(proof: _Proof, region: frozenset[int], names: Sequence[str]) -> set[str]:
-    """Those of the tensors whose items, computed one by one, are not the slices of the whole window."""
-    together, apart = proof.folder / "together.onnx", proof.folder / "apart.onnx"
-    ports = [value.name for value in proof.model.graph.input]
-    onnx.save(extract(proof.model, range(len(proof.model.graph.node)), ports, names, "together"), together)
-    expected = run_isolated(together, proof.samples)
-    axis = proof.axes[proof.port]
-    items = [
-        {proof.port: item}
-        for sample in proof.samples
-        for item in np.split(sample[proof.port], sample[proof.port].shape[axis], axis)
-    ]
-    try:
-        onnx.save(_for_one_item(proof, region, names), apart)
-        single = run_isolated(apart, items)
-    except (ExportError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError):
-        return set(names)
-    tolerance = split_tolerance(expected)
-    return {
-        name for name in names if not _difference(expected[name], single[name], proof.axes[name]) <= tolerance[name]
-    }
-
-
-def _difference(windows: Array, items: Array, axis: int) -> float:
-    """Largest difference between windows [S, ...] and what items [S * T, ...] make when they are put together."""
-    rows = np.split(items, len(windows))
-    joined = np.stack([np.concatenate(list(row), axis) for row in rows])
-    if joined.shape != windows.shape:
-        return float("inf")
-    return float(np.abs(joined.astype(np.float64) - windows).max())
-
-
-def _without(model: onnx.ModelProto, region: frozenset[int], failed: set[str]) -> frozenset[int]:
-    """The region without the nodes that made the failed tensors, and without all that depends on those."""
-    bad, kept = set(failed), set(region)
-    for i in sorted(region):
-        node = model.graph.node[i]
-        if bad & (reads(node) | set(node.output)):
-            bad |= set(node.output)
-            kept.discard(i)
-    return frozenset(kept)
-
-
-def _build(proof: _Proof, encoder: PlannedStage, region: frozenset[int], border: Sequence[str]) -> WindowSplit:
-    graph, port = proof.model.graph, proof.port
-    specs = tensor_specs(proof.model)
-    macs = sum(count_macs(graph.node[i], specs) for i in region)
-    moving = _moving(proof.model, region, port)
-    own = {i for i in region if moving & set(graph.node[i].output)}
-    item = PlannedStage(
-        stage=Stage(name=f"{port}.item", ports=(port,), inputs=(port,), outputs=tuple(border), per_item=True),
-        nodes=region,
-        macs=macs // specs[port].shape[proof.axes[port]],
+    cost = sum(count_macs(node, specs) for node in model.graph.node)
+    macs = sum(count_macs(nodes[i], trail.specs) for i in region)
+    if macs - cost < WORTH_SPLITTING * encoder.macs or not macs:
+        return None
+    stage = Stage(
+        name=f"{port}.item",
+        ports=(port,),
+        inputs=(port,),
+        outputs=tuple(border),
+        per_item=True,
+        items=reach(trail, border),
     )
+    left = encoder.nodes - region
+    read = set[str]().union(*(reads(nodes[i]) for i in left))
     outputs = tuple(name for name in encoder.stage.outputs if name not in border)
-    left = encoder.nodes - own
-    inputs = tuple(name for name in border if name in set().union(*(reads(graph.node[i]) for i in left)))
     rest = PlannedStage(
-        stage=replace(encoder.stage, inputs=inputs, outputs=outputs), nodes=left, macs=encoder.macs - macs
+        stage=replace(
+            encoder.stage,
+            name=port,
+            inputs=tuple(name for name in (port, *border) if name in read),
+            outputs=outputs,
+        ),
+        nodes=left,
+        macs=encoder.macs - macs,
     )
     return WindowSplit(
-        item=item,
-        item_model=_for_one_item(proof, region, border),
+        item=PlannedStage(stage=stage, nodes=region, macs=cost),
+        item_model=model,
         rest=rest if outputs else None,
-        axes={name: proof.axes[name] for name in (port, *border)},
+        axes={name: trail.lanes[name].axis for name in (port, *border)},
+        note=_note(trail, rest, encoder),
     )
+
+
+def _note(trail: Trail, rest: PlannedStage, encoder: PlannedStage) -> str:
+    share = rest.macs / encoder.macs
+    return f"{share:.0%} of its work stays per window: {_first_mixing(trail)}" if share > 0.5 else ""
+
+
+def _first_mixing(trail: Trail) -> str:
+    nodes, copies = trail.model.graph.node, {name for row in trail.loop.copies for name in row}
+    mixing = dict(trail.mixing)
+    for i, node in enumerate(nodes):
+        if i not in trail.nodes and copies & reads(node):
+            mixing.setdefault(i, "is not repeated in the same way for every item")
+    if not mixing:
+        return "what is computed item by item could not be proved equal"
+    first = min(mixing)
+    return f"{nodes[first].op_type} {nodes[first].name or nodes[first].output[0]!r} {mixing[first]}"

@@ -125,11 +125,13 @@ class AudioFrontEnd:
             float32 of ``settings.shape``, owned by the caller.
 
         Raises:
-            InputError: The samples have another length, rank or dtype.
+            InputError: The samples have another length, rank or dtype, or are not finite.
         """
         _check(samples)
         if len(samples) != self.settings.window_samples:
             raise InputError(f"a window has {self.settings.window_samples} samples, not {len(samples)}")
+        if not np.isfinite(samples).all():
+            raise InputError("NaN or infinity in the samples")
         out = np.empty(self._shape, np.float32)
         view = self._view(out)
         view[...] = samples if self.settings.mel is None else log_mel(samples, self.settings.mel)

@@ -133,6 +133,17 @@ class Noisy(Late):
         return super().forward(image, audio + torch.randn_like(audio))
 
 
+class Headed(nn.Module):
+    """Its camera sits on the robot's head, and is called so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.camera, self.sound, self.decide = Cnn(), Sound(), nn.Linear(24, 3)
+
+    def forward(self, head: Tensor, audio: Tensor) -> Tensor:
+        return self.decide(torch.cat([self.camera(head), self.sound(audio)], 1))
+
+
 class Fixed(Late):
     """Has a dtype written into its forward(), so that float64 is not to be had."""
 
@@ -178,6 +189,10 @@ def on_gpu() -> nn.Module:
 
 def noisy() -> nn.Module:
     return Noisy()
+
+
+def headed() -> nn.Module:
+    return Headed()
 
 
 def not_a_module() -> str:

@@ -59,7 +59,7 @@ def test_pictures_are_encoded_one_by_one_in_front_of_what_mixes_them(save, tmp_p
     spec = manifest.tensors[border]
     assert spec.window_axis is not None
     assert spec.shape[spec.window_axis] == 6
-    assert found["image"].inputs == (border,)
+    assert found["image"].inputs == found["image.item"].outputs
     assert manifest.macs["image.item"] > manifest.macs["image"] / 6
     assert manifest.notes == ()
     assert holds(out)
@@ -151,6 +151,51 @@ def test_a_bundle_is_replaced_only_when_told_to(save, tmp_path):
     export(checkpoint, out, ExportOptions(random_samples=True, force=True))
     assert not (out / "mine.txt").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["late.safetensors", "out.mmedge"]
+
+
+@pytest.mark.parametrize("what", ["thesis", "bundle"])
+def test_what_took_the_name_meanwhile_is_not_replaced(save, tmp_path, what):
+    checkpoint, out = save("late"), tmp_path / "out.mmedge"
+
+    def appear(step: str) -> None:
+        if step.startswith("proving"):
+            out.mkdir()
+            (out / ("manifest.json" if what == "bundle" else "chapter1.txt")).write_text("important")
+
+    with pytest.raises(mmedge.ExportError, match="out.mmedge exists"):
+        export(checkpoint, out, RANDOM, appear)
+    assert [path.read_text() for path in out.iterdir()] == ["important"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["late.safetensors", "out.mmedge"]
+
+
+def test_a_link_to_a_bundle_is_followed_when_it_is_replaced(save, tmp_path):
+    checkpoint, link = save("late"), tmp_path / "link.mmedge"
+    export(checkpoint, tmp_path / "real.mmedge", RANDOM)
+    link.symlink_to(tmp_path / "real.mmedge")
+    export(checkpoint, link, ExportOptions(random_samples=True, force=True))
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["late.safetensors", "link.mmedge", "real.mmedge"]
+
+
+def test_a_camera_called_head_keeps_its_name(save, tmp_path):
+    manifest = export(save("three", cameras=("left", "right"), outputs="event"), tmp_path / "a.mmedge", RANDOM).manifest
+    assert "head" in stages(manifest)
+    checkpoint = save("headed", cameras=("head",), outputs="event")
+    manifest = export(checkpoint, tmp_path / "b.mmedge", RANDOM).manifest
+    assert set(stages(manifest)) == {"head", "audio", "fusion"}
+
+
+def test_files_of_the_users_folder_are_not_taken_for_libraries(save, tmp_path, monkeypatch):
+    (tmp_path / "select.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    export(save("late"), Path("out.mmedge"), RANDOM)
+    assert holds(tmp_path / "out.mmedge")
+
+
+def test_the_whole_graph_has_a_place_before_anything_is_done(save, tmp_path):
+    with pytest.raises(mmedge.ExportError, match="is not a folder"):
+        export(save("late"), tmp_path / "a.mmedge", ExportOptions(keep_whole=tmp_path / "no" / "whole.onnx"))
+    assert not (tmp_path / "a.mmedge").exists()
 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(save, tmp_path):

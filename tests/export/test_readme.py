@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MYMODEL = """

@@ -91,6 +91,8 @@ def test_a_newer_schema_says_what_to_type(bundle_copy):
         (lambda d: d["tensors"]["audio"].update(shape=[1, 1 << 40]), "cannot be"),
         (lambda d: d["tensors"]["audio"].update(dtype="object"), "object"),
         (lambda d: d["variants"]["fp32"]["files"].pop("head"), "one file for each stage"),
+        (lambda d: d["stages"][-1].update(per_item=True), "not from the window of one port"),
+        (lambda d: d["stages"][0].update(items=100), "looks at 100 items"),
         (lambda d: d["files"].pop("golden.npz"), r"golden\.npz is used but not listed"),
         (lambda d: d["macs"].pop("head"), "macs are given for .*, the stages are"),
         (lambda d: d.update(stages=[], macs={}), "at least one port and one stage"),
@@ -183,6 +185,7 @@ def small_bundle(reference_bundle, put_listed, tmp_path_factory):
     return bundle
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # absurd constants overflow, and the replay then says so
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_tampered_manifest_runs_or_is_refused_in_one_line(small_bundle, data):

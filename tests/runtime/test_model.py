@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -43,6 +44,14 @@ def test_a_stream_and_infer_agree_on_the_same_window(model, reference_bundle):
     np.testing.assert_array_equal(stream.poll()[-1].outputs["event"], model.infer(**sensors).outputs["event"])
 
 
+def test_infer_from_several_threads_gives_each_its_own_answer(model, reference_bundle):
+    sensors = [golden_sensors(reference_bundle, i)[0] for i in range(4)]
+    expected = [model.infer(**each).outputs["event"] for each in sensors]
+    with ThreadPoolExecutor(4) as pool:
+        for i, prediction in enumerate(pool.map(lambda k: model.infer(**sensors[k % 4]), range(24))):
+            np.testing.assert_array_equal(prediction.outputs["event"], expected[i % 4])
+
+
 def test_outputs_belong_to_the_caller(model, reference_bundle):
     sensors, _ = golden_sensors(reference_bundle)
     first = model.infer(**sensors)
@@ -58,6 +67,8 @@ def test_outputs_belong_to_the_caller(model, reference_bundle):
         (lambda s: s.update(lidar=np.zeros(3)), "lidar"),
         (lambda s: s.update(audio=s["audio"][:-1]), "audio: .*15999"),
         (lambda s: s.update(audio=s["audio"].astype(np.float64)), "audio: .*float64"),
+        (lambda s: s["audio"].__setitem__(7, np.nan), "audio: NaN"),
+        (lambda s: s.update(audio=s["audio"].tolist()), "audio: expected an array"),
         (lambda s: s.update(image=s["image"][:3]), "image: .*"),
         (lambda s: s.update(image=s["image"].astype(np.float32)), "image: .*float32"),
     ],

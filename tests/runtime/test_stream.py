@@ -129,7 +129,7 @@ def test_lost_chunk_becomes_silence(model):
     holed.push_audio(samples[640:], NS + 40_000_000)
     for a, b in zip(whole.poll(), holed.poll(), strict=True):
         assert np.array_equal(a.outputs["event"], b.outputs["event"])
-    assert holed.counters["audio"] == {"lost_samples": 320, "late_samples": 0}
+    assert holed.counters["audio"] == {"lost_samples": 320, "late_samples": 0, "jumps": 0}
 
 
 def test_samples_that_were_seen_before_are_left_out(model):
@@ -140,7 +140,7 @@ def test_samples_that_were_seen_before_are_left_out(model):
     twice.push_audio(samples[640:], NS + 40_000_000)
     for a, b in zip(once.poll(), twice.poll(), strict=True):
         assert np.array_equal(a.outputs["event"], b.outputs["event"])
-    assert twice.counters["audio"] == {"lost_samples": 0, "late_samples": 320}
+    assert twice.counters["audio"] == {"lost_samples": 0, "late_samples": 320, "jumps": 0}
 
 
 def test_a_gap_longer_than_the_window_begins_anew(model):
@@ -156,7 +156,7 @@ def test_pictures_of_a_faster_camera_are_left_out_by_their_time(model):
     for i in range(31):
         stream.push_frame(picture(i), i * NS // 30)
     assert stream.graph.runs["image.item"] == 16
-    assert stream.counters["image"] == {"skipped": 15, "late": 0}
+    assert stream.counters["image"] == {"skipped": 15, "late": 0, "gaps": 0, "jumps": 0}
 
 
 def test_pictures_out_of_order_are_left_out(model):
@@ -175,10 +175,76 @@ def test_no_decision_before_every_window_is_full(model):
     assert len(stream.poll()) == 1
 
 
-def test_a_clock_that_jumps_does_not_bring_hours_of_ticks(model):
+JUMP_NS = 3600 * NS
+
+
+@pytest.mark.parametrize("by_ns", [JUMP_NS, -JUMP_NS])
+@pytest.mark.parametrize("tick", ["50hz", "audio", "any"])
+def test_decisions_go_on_after_the_clock_of_all_sensors_was_set(model, tick, by_ns):
+    stream = warm(model, tick)
+    begin = NS + by_ns
+    for i in range(20):
+        stream.push_frame(picture(i), begin + i * CAMERA_NS)
+        stream.push_audio(sound(1067, seed=i), begin + i * 1067 * NS // 16000)
+    predictions = stream.poll()
+    assert 5 <= len(predictions) <= 160
+    assert begin + NS <= predictions[-1].t_ns <= begin + 2 * NS
+    assert stream.counters["audio"]["jumps"] == stream.counters["image"]["jumps"] == 1
+    assert abs(predictions[-1].age_ms["image"]) < 100
+
+
+@pytest.mark.parametrize("tick", ["50hz", "audio"])
+def test_one_picture_with_a_wrong_time_does_not_stop_the_decisions(model, tick):
+    stream = warm(model, tick)
+    stream.push_frame(picture(1), 1000 * NS)
+    for i in range(50):
+        if i % 3 == 0:
+            stream.push_frame(picture(i), NS + i * NS // 50)
+        stream.push_audio(sound(320, seed=i), NS + i * NS // 50)
+    # none while the window fills again with eight pictures, three chunks apart
+    assert len([p for p in stream.poll() if NS < p.t_ns <= 2 * NS]) >= 50 - 3 * 8
+    assert stream.counters["image"]["jumps"] == 2
+
+
+def test_jitter_of_the_camera_loses_no_picture(model):
+    random = np.random.default_rng(0)
+    stream = model.stream("camera")
+    for i in range(300):
+        stream.push_frame(picture(i % 9), NS + i * CAMERA_NS + int(random.uniform(-10, 10) * 1e6))
+    assert stream.counters["image"] == {"skipped": 0, "late": 0, "gaps": 0, "jumps": 0}
+
+
+def test_pictures_that_are_missing_are_counted(model):
+    stream = model.stream("camera")
+    for i in [*range(10), *range(13, 20)]:
+        stream.push_frame(picture(i), i * CAMERA_NS)
+    assert stream.counters["image"]["gaps"] == 1
+
+
+@pytest.mark.parametrize("tick", ["30hz", "29.97hz", "7hz"])
+def test_a_tick_hears_every_sample_that_was_complete(model, tick):
+    stream = warm(model, tick)
+    stream.push_audio(sound(16000), NS)
+    for prediction in stream.poll():
+        complete = (prediction.t_ns + 1) * 16000 // NS
+        heard = round((prediction.t_ns / 1e6 - prediction.age_ms["audio"]) * 16)
+        assert complete - 160 < heard <= complete + 1
+
+
+@pytest.mark.parametrize("tick", ["143hz", "audio", "any"])
+def test_a_replayed_decision_never_sees_a_picture_from_its_future(model, clip, tick):
+    with open_run(model, camera=clip.video, audio=clip.sound, tick=tick) as run:
+        predictions = list(run)
+    assert all(age >= 0 for prediction in predictions for age in prediction.age_ms.values())
+    assert [p.t_ns for p in predictions] == sorted(p.t_ns for p in predictions)
+
+
+def test_times_of_numpy_are_times_and_fractions_are_refused(model):
     stream = warm(model, "50hz")
-    stream.push_frame(picture(1), 3600 * NS)
-    assert 1 <= len(stream.poll()) <= 52
+    stream.push_audio(sound(320), np.int64(NS))
+    assert [type(prediction.t_ns) for prediction in stream.poll()] == [int]
+    with pytest.raises(mmedge.InputError, match="whole nanoseconds"):
+        stream.push_audio(sound(320), 1.5e9)
 
 
 def test_iterating_waits_for_pushes_of_another_thread_and_ends_with_close(model):

@@ -103,12 +103,13 @@ def _augmented_image(
 
 
 def _augmented_audio(audio: npt.NDArray[np.float32], random: np.random.Generator) -> Tensor:
+    silence = port_settings()[1].mean[0]
     louder = audio + random.uniform(-LN_GAIN, LN_GAIN, (len(audio), 1, 1)).astype(np.float32)
     for window in louder:
         for axis, size in enumerate(window.shape):
             start, length = random.integers(size), random.integers(LARGEST_MASK)
             masked = np.s_[start : start + length] if axis == 0 else np.s_[:, start : start + length]
-            window[masked] = window.mean()
+            window[masked] = silence
     return normalized_audio(louder)
 
 

@@ -22,6 +22,12 @@ def test_dataset_holds_all_labels_at_model_resolution(data):
     assert data.event.tolist() == [0, 1, 2, 3] * 2
 
 
+def test_workers_draw_the_same_windows(data):
+    drawn = draw_dataset(8, seed=0, workers=2)
+    np.testing.assert_array_equal(drawn.image, data.image)
+    np.testing.assert_array_equal(drawn.audio, data.audio)
+
+
 def test_loss_decreases(data):
     torch.manual_seed(0)
     network, hints, generator = build().train(), Hints(), torch.Generator().manual_seed(0)

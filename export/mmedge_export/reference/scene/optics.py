@@ -139,7 +139,8 @@ class Canvas:
 
 @lru_cache(maxsize=512)
 def _spot(reach: int, radius: float) -> npt.NDArray[np.float32]:
-    axis = np.arange(-reach, reach + 1, dtype=np.float32)
+    # float64: the last bit of a float32 exp depends on where numpy finds its array in memory
+    axis = np.arange(-reach, reach + 1, dtype=np.float64)
     square = (axis[:, None] ** 2 + axis[None, :] ** 2) / max(radius, 0.5) ** 2
     result: npt.NDArray[np.float32] = np.exp(-1.2 * square).astype(np.float32)
     return result

@@ -92,7 +92,7 @@ def draw_look(random: np.random.Generator) -> Look:
 
 def empty_road(look: Look, random: np.random.Generator) -> Pixels:
     """Sky, ground, asphalt and the light of the own headlamps; [H + margins, W + margins, 3] uint8 RGB."""
-    rows = np.arange(SHAPE[0], dtype=np.float32)
+    rows = np.arange(SHAPE[0], dtype=np.float64)
     canvas = Canvas(
         pixels=np.zeros((*SHAPE, 3), np.uint8), daylight=look.daylight, fog=look.sky_low, visibility_m=look.visibility_m
     )
