@@ -71,6 +71,6 @@ def export_command(  # noqa: PLR0913 - one parameter for each option
         click.echo(f"  {note}")
     rows = exported.parity.comparisons
     cells = [[row.tensor, row.what, f"{row.difference:.2g}", f"{row.tolerance:.2g}"] for row in rows]
-    click.echo(table(["tensor", "compared", "difference", "allowed"], cells))
+    click.echo(table(["tensor", "compared", "difference", "allowed"], cells, left=(0, 1)))
     click.echo(f"proved on {exported.parity.samples} {'real' if exported.parity.real else 'RANDOM'} samples")
     click.echo(f"next: mmedge inspect {output}")

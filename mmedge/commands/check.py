@@ -49,7 +49,7 @@ def check_command(bundle: Path, backend: str, *, json_output: bool) -> int:
         click.echo(as_json({"bundle": str(bundle), "passed": passed, "tensors": rows}))
     else:
         cells = [[r.tensor, f"{r.difference:.3g}", f"{r.tolerance:.3g}", "ok" if r.holds else "DIFFERS"] for r in rows]
-        click.echo(table(["tensor", "difference", "allowed", ""], cells))
+        click.echo(table(["tensor", "difference", "allowed", ""], cells, left=(0, 3)))
         click.echo(
             f"\n{bundle}: " + ("computes here what it computed at export" if passed else "does NOT compute the same")
         )

@@ -46,8 +46,8 @@ def _ports(manifest: Manifest) -> str:
         for name, output in manifest.outputs.items()
     ]
     return (
-        f"{manifest.name}\n\n" + table(["port", "kind", "from", "tensor"], rows) + "\n\n"
-        + table(["output", "task", "labels or unit", "tensor"], outputs)
+        f"{manifest.name}\n\n" + table(["port", "kind", "from", "tensor"], rows, left=range(4)) + "\n\n"
+        + table(["output", "task", "labels or unit", "tensor"], outputs, left=range(4))
     )  # fmt: skip
 
 
@@ -80,15 +80,16 @@ def _stages(manifest: Manifest, costs: list[StageCost]) -> str:
                 each,
             ]
         )
-    text = table(["stage", "depends on", "ms here", "M MACs", "KiB out", "runs in the whole model"], rows)
+    header = ["stage", "depends on", "ms here", "M MACs", "KiB out", "runs in the whole model"]
+    text = table(header, rows, left=(0, 1, 5))
     reasons = [f"kept whole: {manifest.kept_whole}"] if manifest.kept_whole else []
     return "\n".join([text, *reasons, *manifest.notes])
 
 
 def _saving(manifest: Manifest, saving: Saving) -> str:
-    rates = ", ".join(f"{port} {rate:g}/s" for port, rate in saving.rates_hz.items())
+    rates = ", ".join(f"{port} {rate:.4g}/s" for port, rate in saving.rates_hz.items())
     return (
-        f"at {rates} and {saving.decisions_hz:g} decisions/s\n"
+        f"at {rates} and {saving.decisions_hz:.4g} decisions/s\n"
         f"  whole model at every decision  {saving.unsplit_ms:7.1f} ms of work per second\n"
         f"  each stage at its own rate     {saving.staged_ms:7.1f} ms of work per second, "
         f"{saving.ratio:.0%} of it ({1 / saving.ratio:.1f} times less)\n"

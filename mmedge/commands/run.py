@@ -1,19 +1,27 @@
 """``mmedge run``."""
 
 import json
-from contextlib import ExitStack
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import click
 
 from mmedge.decode import to_plain_outputs
-from mmedge.manifest import Manifest
+from mmedge.errors import InputError, MmedgeError, ShortSourceError
+from mmedge.manifest import Manifest, Output
 from mmedge.model import load
 from mmedge.replay import Run, open_run
-from mmedge.types import NS, Prediction
+from mmedge.sources import open_file_sources
+from mmedge.types import NS, Array, Prediction
 
-__all__ = ["run_command", "to_json_line"]
+__all__ = ["describe", "run_command", "to_json_line"]
+
+LARGE = 1e6
+SHOWN_VALUES = 3  # of a vector, on a line for people
 
 
 @click.command("run", short_help="Decisions on a recording.")
@@ -31,14 +39,18 @@ def run_command(
     bundle: Path, camera: Path | None, audio: Path | None, tick: str | None, jsonl: Path | None, *, allow_short: bool
 ) -> None:
     """Run BUNDLE on a recording in the recording's own time, and print what it decides."""
+    if jsonl is not None:
+        _refuse_to_overwrite(jsonl, [path for path in (camera, audio) if path])
     with ExitStack() as stack:
         model = stack.enter_context(load(bundle))
         run = stack.enter_context(open_run(model, camera=camera, audio=audio, tick=tick, allow_short=allow_short))
+        predictions = _one_or_more(run, camera, audio)
         if jsonl is None:
-            _print_changes(run)
+            _print_changes(predictions, model.manifest)
         else:
-            lines = stack.enter_context(click.open_file(str(jsonl), "w"))
-            _write_lines(run, lines)
+            with _lines_to(jsonl) as lines:
+                for prediction in predictions:
+                    lines.write(to_json_line(prediction, model.manifest) + "\n")
         _print_end(run)
 
 
@@ -56,26 +68,106 @@ def to_json_line(prediction: Prediction, manifest: Manifest) -> str:
     )
 
 
-def _write_lines(run: Run, lines: IO[str]) -> None:
+def describe(name: str, values: Array, output: Output, label: str | tuple[str, ...] | None) -> str:
+    """One output for people to read.
+
+    Args:
+        name: Of the output.
+        values: It.
+        output: Its description.
+        label: What was decided, None for an output without labels.
+    """
+    flat = values.reshape(-1) + 0.0  # which makes -0.0 a 0.0
+    if isinstance(label, tuple):
+        sure = ", ".join(f"{value:.2f}" for each, value in zip(output.labels, flat, strict=True) if each in label)
+        return f"{name}: {', '.join(label)} ({sure})" if label else f"{name}: none"
+    if label is not None:
+        return f"{name}: {label} ({flat.max():.2f})"
+    shown = " ".join(map(_short, flat[:SHOWN_VALUES]))
+    if flat.size > SHOWN_VALUES:
+        shown += f" ... ({'x'.join(map(str, values.shape))})"
+    return f"{name}: {shown} {output.unit}".rstrip()
+
+
+def _short(value: float) -> str:
+    """One decimal for what is large enough, three digits otherwise."""
+    return f"{value:.1f}" if 10 <= abs(value) < LARGE or value == 0 else f"{value:.3g}"
+
+
+def _refuse_to_overwrite(out: Path, sources: Sequence[Path]) -> None:
+    beside = [path.with_suffix(".wav") for path in sources]  # the sound that is found by itself
+    for source in (*sources, *beside):
+        if out.exists() and source.exists() and out.samefile(source):
+            raise InputError(f"--jsonl {out} would overwrite a recording; choose another file")
+
+
+def _one_or_more(run: Run, camera: Path | None, audio: Path | None) -> Iterator[Prediction]:
+    none = True
     for prediction in run:
-        lines.write(to_json_line(prediction, run.model.manifest) + "\n")
+        none = False
+        yield prediction
+    if none:
+        raise InputError(_why_none(run.model.manifest, camera, audio))
 
 
-def _print_changes(run: Run) -> None:
+def _why_none(manifest: Manifest, camera: Path | None, audio: Path | None) -> str:
+    """What was missing; the recordings are read once more for their lengths."""
+    needed, rate_hz = [], None
+    for name, port in manifest.ports.items():
+        if port.audio:
+            rate_hz = port.audio.rate_hz
+            needed.append(f"{port.audio.window_samples / rate_hz:.2f} s of sound ({name})")
+        if port.camera:
+            needed.append(f"{port.camera.frames} picture(s) ({name})")
+    lengths = []
+    for kind, source in open_file_sources(camera, audio, audio_rate_hz=rate_hz).items():
+        end_ns = 0
+        with closing(source), suppress(ShortSourceError):
+            for packet in source:
+                end_ns = packet.available_ns
+        lengths.append(f"{kind} until {end_ns / NS:.2f} s")
+    return f"no decision: {', '.join(lengths)}; the first one needs {', '.join(needed)} and then a tick"
+
+
+@contextmanager
+def _lines_to(path: Path) -> Iterator[IO[str]]:
+    """A file that takes its name at the end, also when a recording broke off; or standard output, a pipe, a device."""
+    if str(path) == "-":
+        yield sys.stdout
+        return
+    aside = not path.exists() or path.is_file()
+    draft = path.with_name(f".{path.name}.{os.getpid()}") if aside else path
+    try:
+        with draft.open("x" if aside else "w", encoding="utf-8") as lines:
+            try:
+                yield lines
+            except ShortSourceError:
+                lines.close()
+                if aside:
+                    draft.replace(path)
+                raise
+        if aside:
+            draft.replace(path)
+    except OSError as error:
+        if isinstance(error, MmedgeError) or error.filename not in {None, str(draft)}:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        if aside:
+            draft.unlink(missing_ok=True)
+
+
+def _print_changes(predictions: Iterable[Prediction], manifest: Manifest) -> None:
     """A line whenever a label changes, and at least one a second."""
-    described = run.model.manifest.outputs
     shown: tuple[object, int] = (None, -NS)
-    for prediction in run:
+    for prediction in predictions:
         if prediction.labels == shown[0] and prediction.t_ns - shown[1] < NS:
             continue
         shown = (prediction.labels, prediction.t_ns)
-        values = []
-        for name, output in described.items():
-            array = prediction.outputs[name].reshape(-1)
-            if name in prediction.labels:
-                values.append(f"{name}: {prediction.labels[name]} ({array.max():.2f})")
-            elif array.size == 1:
-                values.append(f"{name}: {array[0]:.1f} {output.unit}".rstrip())
+        values = [
+            describe(name, prediction.outputs[name], output, prediction.labels.get(name))
+            for name, output in manifest.outputs.items()
+        ]
         ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items())
         click.echo(f"{prediction.t_ns / NS:8.2f} s  {'  '.join(values)}  [age {ages}]")
 
