@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from mmedge.errors import BundleError
 
-__all__ = ["refuse_external_data"]
+__all__ = ["fields", "refuse_external_data"]
 
 TENSOR = "tensor"
 INSIDE = {  # field number -> the message that it holds, for all messages on a way to a tensor
@@ -49,7 +49,7 @@ def refuse_external_data(model: bytes, name: str) -> None:
 
 def _is_external(kind: str, message: memoryview) -> bool:
     inside = INSIDE[kind]
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if kind == TENSOR and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0)):
             return True
         if number in inside and isinstance(value, memoryview) and _is_external(inside[number], value):
@@ -57,8 +57,12 @@ def _is_external(kind: str, message: memoryview) -> bool:
     return False
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field; IndexError where the message is cut off or has an unknown wire type."""
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field of a protobuf message; values of bytes are views of it.
+
+    Raises:
+        IndexError: The message is cut off, or has an unknown wire type.
+    """
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

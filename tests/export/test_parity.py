@@ -1,3 +1,6 @@
+import platform
+import signal
+
 import numpy as np
 import onnx
 import pytest
@@ -6,7 +9,7 @@ from mmedge_export.isolate import run_isolated
 from mmedge_export.parity import compare, noise_tolerance, require_parity
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.trace import reference_outputs, trace
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 import mmedge
 
@@ -78,7 +81,18 @@ def test_another_shape_is_a_difference():
         compare("a against b", {"x": np.zeros(2)}, {"x": np.zeros(3)}, {"x": 1.0})
 
 
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="other processors wrap around")
 def test_a_graph_that_kills_its_process_is_an_error_not_the_end(tmp_path):
+    x, by, y = (helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [1, 2]) for name in ("x", "by", "y"))
+    graph = helper.make_graph([helper.make_node("Div", ["x", "by"], ["y"])], "overflow", [x, by], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "bad.onnx")
+    smallest = np.full((1, 2), np.iinfo(np.int64).min)
+    with pytest.raises(mmedge.ExportError, match=rf"bad\.onnx killed its process \(signal {signal.SIGFPE.value}\)"):
+        run_isolated(tmp_path / "bad.onnx", [{"x": smallest, "by": np.full((1, 2), -1)}])
+
+
+def test_a_graph_that_cannot_be_loaded_is_an_error(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x0a garbage")
     with pytest.raises(mmedge.ExportError, match=r"bad\.onnx failed: .*cannot load"):
         run_isolated(tmp_path / "bad.onnx", [{"x": np.zeros((1, 2), np.float32)}])

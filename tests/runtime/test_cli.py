@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmedge import cli
+from mmedge.backends.external_data import fields
 
 
 def test_run_writes_one_json_line_a_decision(mmedge_cli, reference_bundle, clip, tmp_path):
@@ -52,6 +53,34 @@ def test_inspect_predicts_the_saving_at_given_rates(mmedge_cli, reference_bundle
 def test_check_says_whether_this_device_computes_the_same(mmedge_cli, reference_bundle):
     assert "computes here what it computed at export" in mmedge_cli("check", reference_bundle).out
     assert json.loads(mmedge_cli("check", reference_bundle, "--json").out)["passed"] is True
+
+
+WEIGHTS = (7, 5, 9)  # field numbers: a model's graph, its initializers, their raw data
+
+
+def largest_weight(message, numbers=WEIGHTS):
+    """The view of the largest weight inside the bytes of a graph."""
+    inside = [value for number, value in fields(message) if number == numbers[0]]
+    if len(numbers) > 1:
+        inside = [weight for value in inside if (weight := largest_weight(value, numbers[1:])) is not None]
+    return max(inside, key=len, default=None)
+
+
+def test_check_tells_a_perturbed_weight_and_ends_with_status_1(mmedge_cli, bundle_copy, put_listed):
+    name = "onnx/fp32/head.onnx"
+    graph = bytearray((bundle_copy / name).read_bytes())
+    weight = np.frombuffer(largest_weight(memoryview(graph)), np.float32)
+    weight[...] = weight * np.float32(1.001)
+    put_listed(bundle_copy, name, bytes(graph))
+    ended = mmedge_cli("check", bundle_copy)
+    assert ended.status == 1
+    rows = {line.split()[0]: line.split()[-1] for line in ended.out.splitlines() if line}
+    assert rows["event"] == "DIFFERS"
+    assert rows["cat_1"] == "ok"  # what the audio stage makes is as it was
+    assert "does NOT compute the same" in ended.out
+    told = mmedge_cli("check", bundle_copy, "--json")
+    assert told.status == 1
+    assert json.loads(told.out)["passed"] is False
 
 
 def test_doctor_finds_this_environment_fit(mmedge_cli):

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -96,9 +97,12 @@ def test_load_refuses_options_that_are_not_there(reference_bundle, options, text
         mmedge.load(reference_bundle, **options)
 
 
-def test_the_report_says_what_was_chosen(model):
+def test_the_report_says_what_was_chosen_and_why(model, reference_bundle):
     assert (model.report.backend, model.report.variant, model.report.threads) == ("onnxruntime-cpu", "fp32", 1)
-    assert model.report.reason
+    assert model.report.reason == "the only backend of this variant"
+    with mmedge.load(reference_bundle, backend="onnxruntime-cpu", threads=2) as asked:
+        assert (asked.report.backend, asked.report.threads, asked.report.reason) == ("onnxruntime-cpu", 2, "asked for")
+        assert asked.report.load_ms > 0
 
 
 def loaded_by(program):
@@ -116,7 +120,8 @@ def test_running_a_bundle_never_loads_torch_or_onnx(reference_bundle):
     assert not loaded_by(program) & {"torch", "onnx", "onnxscript", "mmedge_export", "mmedge_bench"}
 
 
-def test_every_public_name_is_listed():
-    assert set(mmedge.__all__) <= set(dir(mmedge))
-    errors = {name for name in dir(mmedge) if name.endswith("Error")}
-    assert errors <= set(mmedge.__all__)
+def test_the_public_names_are_those_listed_and_each_is_documented():
+    public = {n for n, value in vars(mmedge).items() if not n.startswith("_") and not isinstance(value, ModuleType)}
+    assert public == set(mmedge.__all__)
+    assert {name for name in mmedge.errors.__all__ if name.endswith("Error")} <= public
+    assert all(getattr(mmedge, name).__doc__ for name in public)
