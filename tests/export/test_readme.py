@@ -1,5 +1,6 @@
 """What the README shows is run as it stands there."""
 
+import json
 import re
 import subprocess
 import sys
@@ -72,6 +73,16 @@ def test_your_own_model_is_exported_inspected_and_streamed_as_shown(project, cap
 def test_it_takes_less_than_forty_lines():
     shown = [line for block in (*blocks("toml"), blocks("bash")[1], *blocks("python")) for line in block.splitlines()]
     assert len([line for line in shown if line.strip()]) < 40
+
+
+def test_the_scores_are_those_of_the_committed_evaluation():
+    evaluation = json.loads((ROOT / "export/mmedge_export/reference/evaluation.json").read_text())
+    sensors = evaluation["sensors"]
+    for who in ("fusion", "camera only", "audio only"):
+        assert f"{sensors[who]['accuracy']:.1%}" in README
+    for i, label in enumerate(evaluation["labels"]):
+        scores = [f"{sensors['fusion'][name][i]:.3f}" for name in ("precision", "recall", "f1", "roc_auc")]
+        assert f"| {label} | " + " | ".join(scores) + " |" in README
 
 
 def test_the_two_commands_are_targets_of_the_makefile():

@@ -122,7 +122,7 @@ def test_tensors_of_a_faster_sensor_and_late_ones_are_left_out_and_counted():
     for t_ms in (0, 50, 100, 90, 100, 200):
         opened.push_tensor(speed(1), t_ms * 1_000_000)
     assert len(opened.poll()) == 3
-    assert opened.counters == {"speed": {"skipped": 1, "late": 2}}
+    assert opened.counters == {"speed": {"skipped": 1, "late": 2, "gaps": 0, "jumps": 0}}
 
 
 def test_values_are_not_kept():
