@@ -12,7 +12,7 @@ import numpy as np
 
 from mmedge.bundle import open_bundle
 from mmedge.cost import measure_stages, predict_saving
-from mmedge.errors import needs
+from mmedge.errors import InputError, needs
 from mmedge.features.audio import log_mel
 from mmedge.features.conventions import mel_settings
 from mmedge.manifest import Manifest
@@ -35,6 +35,7 @@ NAMES: Mapping[Kind, str] = {
     "staged": "mmedge, each stage at its own rate",
 }
 PICTURES = 10
+MARK = ".mmedge-demo"
 SPECTROGRAM_BANDS = 96
 Progress = Callable[[str], None]
 
@@ -88,8 +89,11 @@ def run_demo(demo: Demo, *, seed: int, duration_s: float, progress: Progress) ->
         seed: Of the clip.
         duration_s: Of the clip.
         progress: Told the name of each step as it begins.
+
+    Raises:
+        InputError: The folder holds something that is not the demo's.
     """
-    demo.folder.mkdir(parents=True, exist_ok=True)
+    _take_folder(demo.folder)
     progress(f"making a clip of {duration_s:g} s")
     clip = make_clip(seed=seed, duration_s=duration_s)
     write_clip(clip, demo.video, demo.sound)
@@ -124,6 +128,15 @@ def run_demo(demo: Demo, *, seed: int, duration_s: float, progress: Progress) ->
         parity_worst=_parity(exported.parity),
         machine=_machine(),
     )
+
+
+def _take_folder(folder: Path) -> None:
+    """Make the folder ours, unless somebody else's files are in it."""
+    mark = folder / MARK
+    if folder.is_dir() and any(folder.iterdir()) and not mark.exists():
+        raise InputError(f"{folder} holds files that no demo made; choose another -o")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
 
 
 def _job(demo: Demo, kind: Kind) -> Job:

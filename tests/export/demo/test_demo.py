@@ -7,6 +7,7 @@ from mmedge_export.demo.contestant import Log, unsplit
 from mmedge_export.demo.steps import Demo, run_demo
 from mmedge_export.demo.summary import summarize, to_rows
 
+import mmedge
 from mmedge.model import load
 from mmedge.replay import open_run
 
@@ -25,6 +26,13 @@ def test_the_demo_leaves_clip_bundle_and_graph(ran):
     assert all(path.exists() for path in (demo.video, demo.sound, demo.bundle, demo.whole))
     assert len(steps) > 8
     assert result.contestants[0].decisions == 151  # every 20 ms from 1 s to 4 s
+
+
+def test_the_demo_leaves_a_folder_of_the_users_alone(tmp_path):
+    (tmp_path / "clip.mp4").write_text("holiday")
+    with pytest.raises(mmedge.InputError, match="no demo made"):
+        run_demo(Demo(folder=tmp_path), seed=1, duration_s=4.0, progress=print)
+    assert (tmp_path / "clip.mp4").read_text() == "holiday"
 
 
 def test_all_contestants_decide_the_same(ran):
