@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,18 @@ def test_a_heavy_library_is_loaded_in_one_place(library):
     used = re.compile(rf"needs\(\s*\"{library}[\".]|^\s*(import|from) {library}\b", re.MULTILINE)
     runtime = [path for path in SOURCES if name(path).startswith("mmedge/")]
     assert {name(path) for path in runtime if used.search(path.read_text(encoding="utf-8"))} == HEAVY[library]
+
+
+def test_help_can_be_shown_where_nothing_but_the_runtime_is_installed():
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnxscript', 'safetensors', 'onnxruntime', 'cv2'): sys.modules[name] = None\n"
+        "sys.argv = ['mmedge', '--help']\n"
+        "from mmedge.cli import main\nmain()"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert {"check", "demo", "doctor", "export", "inspect", "run", "spec"} <= set(told.stdout.split())
 
 
 def test_errors_are_drawn_in_the_docstring_of_their_module():

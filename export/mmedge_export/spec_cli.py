@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mmedge.errors import SpecError, needs
-from mmedge_export.signature import Shape, Signature, onnx_signature
+from mmedge_export.signature import Shape, Signature
 from mmedge_export.spec import parse_value
 from mmedge_export.spec_text import spec_text
 
@@ -46,6 +46,9 @@ def init_command(model: str, output: Path, shapes: tuple[str, ...], arguments: t
 
 def _look_at(model: str, shapes: dict[str, Shape], arguments: dict[str, Any]) -> Signature:
     if model.endswith(".onnx"):
+        needs("onnx", fix="pip install onnx")
+        from mmedge_export.onnx_signature import onnx_signature
+
         return onnx_signature(Path(model), shapes)
     needs("torch", fix="pip install 'mmedge[export]' (an .onnx file needs no torch)")
     from mmedge_export.forward_signature import module_signature
