@@ -18,7 +18,7 @@ class Steps:
     """Progress of a few long steps on stderr: one line each, with the time that it took."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet or False
+        self._quiet = quiet
         self._tty = sys.stderr.isatty()
         self._step = ""
         self._begin = 0.0

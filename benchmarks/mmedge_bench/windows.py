@@ -4,6 +4,10 @@ At every tick each sensor has something new: one picture, one hop of sound. The 
 graph everything that its windows hold. Both run in ONNX Runtime with one thread and take turns in blocks of ticks; what
 they make is compared. Work is processor time of that thread: on a machine that does other things too, the long
 runs of the unsplit graph are interrupted more often than the short ones of the stages.
+
+Blocks keep the caches warm, which flatters both ways of running and the staged one more: where other work empties the
+caches between two ticks, the staged model was seen to save about ten times instead of fifteen, and the prediction,
+which is measured warm too, to be a third too high.
 """
 
 import json

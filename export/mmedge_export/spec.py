@@ -28,7 +28,6 @@ else:
 
 __all__ = ["Spec", "parse_value", "read_spec"]
 
-MAX_SPEC_BYTES = 1 << 20
 MAX_TOKENIZER_BYTES = 64 << 20
 NAME = re.compile(r"\w[\w.-]{0,99}")
 
