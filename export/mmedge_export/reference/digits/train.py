@@ -40,11 +40,11 @@ class Recipe:
         threads: CPU threads; other numbers add in another order and give slightly other weights.
     """
 
-    epochs: int = 16
+    epochs: int = 20
     batch: int = 64
-    rate: float = 4e-3
-    decay: float = 0.02
-    noise: float = 0.3
+    rate: float = 3e-3
+    decay: float = 0.1
+    noise: float = 0.4
     seed: int = 0
     threads: int = 1
 

@@ -40,7 +40,7 @@ class PictureCnn(nn.Module):
         sizes = [channels, max(width // 4, 1), max(width // 2, 1), width]
         self.layers = nn.Sequential()
         for inputs, outputs in pairwise(sizes):
-            self.layers.append(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False))
+            self.layers.append(_he(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)))
             self.layers.append(nn.BatchNorm2d(outputs))
             self.layers.append(nn.ReLU())
         if size_px is None:
@@ -86,7 +86,7 @@ class CnnEncoder(nn.Module):
         super().__init__()
         self.layers = nn.Sequential()
         for inputs, step in ((features, stride), (width, stride), (width, 1)):
-            self.layers.append(nn.Conv1d(inputs, width, kernel, stride=step, padding=kernel // 2, bias=False))
+            self.layers.append(_he(nn.Conv1d(inputs, width, kernel, stride=step, padding=kernel // 2, bias=False)))
             self.layers.append(nn.BatchNorm1d(width))
             self.layers.append(nn.ReLU())
 
@@ -179,3 +179,12 @@ def sequence_encoder(kind: str, features: int, width: int, *, length: int, strid
     if kind == "transformer":
         return TransformerEncoder(features, width, length=length)
     raise ValueError(f"encoder {kind!r} is not known; expected {', '.join(SEQUENCE_ENCODERS)}")
+
+
+def _he(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
+    """The layer with weights that keep the strength of a signal through a ReLU.
+
+    Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
+    """
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer

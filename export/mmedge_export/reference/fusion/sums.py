@@ -7,7 +7,7 @@ __all__ = ["GatedSum", "WeightedSum"]
 
 
 class WeightedSum(nn.Module):
-    """Vectors [B, F_m] of M modalities to their weighted sum [B, D] and the importance [B, M] of each.
+    """Vectors [B, F_m] of M modalities to their weighted sum [B, D].
 
     The weights are learned, positive, add up to one, and are the same for every sample.
 
@@ -20,11 +20,15 @@ class WeightedSum(nn.Module):
         self.project = nn.ModuleList(nn.Linear(size, width) for size in features)
         self.weight = nn.Parameter(torch.zeros(len(features)))
 
-    def forward(self, *vectors: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def importance(self) -> Tensor:
+        """The weights, [M]."""
+        return torch.softmax(self.weight, 0)
+
+    def forward(self, *vectors: Tensor) -> Tensor:
         """Add up what the modalities say."""
         values = torch.stack([layer(vector) for layer, vector in zip(self.project, vectors, strict=True)], 1)
-        importance = torch.softmax(self.weight, 0)
-        return (values * importance[:, None]).sum(1), importance.expand(values.shape[0], -1)
+        return (values * self.importance[:, None]).sum(1)
 
 
 class GatedSum(nn.Module):

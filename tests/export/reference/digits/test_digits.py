@@ -29,7 +29,7 @@ def made_up_scenes(count):
 
 
 def test_training_twice_gives_the_same_weights_and_leaves_random_numbers_alone():
-    scenes, recipe = made_up_scenes(40), Recipe(epochs=2, batch=10)
+    scenes, recipe = made_up_scenes(20), Recipe(epochs=2, batch=10)
     before = torch.get_rng_state()
     first, second = train(scenes, recipe).state_dict(), train(scenes, recipe).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -59,12 +59,12 @@ def test_both_sensors_are_better_than_each_alone(digits):
         evaluate(digits.network, noisy(digits.held_out, sigma=DARK)),
     )
     accuracy = {name: scores.accuracy for name, scores in clean.items()}
-    # measured: 1.00, 0.96, 0.98; 300 clips, so two standard deviations are 0.02 at 0.96
+    # measured: 1.00, 0.95, 0.98; of 300 clips, so two standard deviations are 0.025 at 0.95
     assert accuracy["all"] >= 0.98
     assert accuracy["image alone"] >= 0.92
     assert accuracy["audio alone"] >= 0.95
-    # measured: 0.96 against 0.70
-    assert dark["all"].accuracy >= 0.92
+    # measured: 0.98 against 0.73
+    assert dark["all"].accuracy >= 0.94
     assert dark["all"].accuracy >= dark["image alone"].accuracy + 0.15
 
 
