@@ -28,7 +28,7 @@ def fgsm(
     Raises:
         ValueError: ``epsilon`` names something that is not an input, or is negative.
 
-    Source: Goodfellow et al., "Explaining and harnessing adversarial examples", ICLR 2015, section 4; against one
+    Source: Goodfellow et al., "Explaining and harnessing adversarial examples", ICLR 2015; against one
     modality of several: Yang et al., "Defending multimodal fusion models against single-source adversaries", CVPR 2021.
     """
     if unknown := sorted(epsilon.keys() - inputs.keys()):

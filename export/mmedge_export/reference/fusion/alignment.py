@@ -15,8 +15,8 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float = 0.07) -> Tensor
         keys: Embeddings [B, D] of another modality; row i belongs to row i.
         temperature: Similarities, cosines in -1..1, are divided by it.
 
-    Source: van den Oord et al., "Representation learning with contrastive predictive coding", 2018, arXiv 1807.03748,
-    equation 4; cosine similarity and the temperature as in Radford et al., "Learning transferable visual models from
+    Source: van den Oord et al., "Representation learning with contrastive predictive coding", 2018, arXiv 1807.03748;
+    cosine similarity and the temperature as in Radford et al., "Learning transferable visual models from
     natural language supervision", ICML 2021.
     """
     similarity = functional.normalize(queries, dim=1) @ functional.normalize(keys, dim=1).T

@@ -13,7 +13,7 @@ class CrossAttention(nn.Module):
 
     Multi-head attention and a feed-forward part, each with its normalisation before and a shortcut around it.
 
-    Source: Tsai et al., "Multimodal transformer for unaligned multimodal language sequences", ACL 2019, section 3.2.
+    Source: Tsai et al., "Multimodal transformer for unaligned multimodal language sequences", ACL 2019.
     """
 
     def __init__(self, width: int, heads: int = 2) -> None:
@@ -36,7 +36,7 @@ class CrossAttention(nn.Module):
 class CoAttention(nn.Module):
     """Two modalities' tokens [B, T, D] and [B, S, D] that look at one another; both ways at the same time.
 
-    Source: Lu et al., "ViLBERT: pretraining task-agnostic visiolinguistic representations", NeurIPS 2019, section 2.1.
+    Source: Lu et al., "ViLBERT: pretraining task-agnostic visiolinguistic representations", NeurIPS 2019.
     """
 
     def __init__(self, width: int, heads: int = 2) -> None:
@@ -55,7 +55,7 @@ class BottleneckFusion(nn.Module):
     what the modalities made of them. In the first layer nothing has been exchanged yet: the export finds that it is
     private to its sensor, and runs it with the encoder.
 
-    Source: Nagrani et al., "Attention bottlenecks for multimodal fusion", NeurIPS 2021, equations 8 and 9.
+    Source: Nagrani et al., "Attention bottlenecks for multimodal fusion", NeurIPS 2021.
     """
 
     def __init__(self, modalities: int, width: int, *, heads: int = 2, bottlenecks: int = 2, layers: int = 2) -> None:

@@ -14,7 +14,7 @@ class ModalityDropout(nn.Module):
     Each modality of each sample is replaced by zeros, the mean of a normalised input, with the same chance; a sample
     that would lose all of them keeps all. Nothing is rescaled: a sensor that is there looks as it always does.
 
-    Source: Neverova et al., "ModDrop: adaptive multi-modal gesture recognition", IEEE TPAMI 38, 2016, section 4.2.
+    Source: Neverova et al., "ModDrop: adaptive multi-modal gesture recognition", IEEE TPAMI 38, 2016.
     """
 
     def __init__(self, chance: float) -> None:

@@ -16,8 +16,8 @@ class ChannelConcatenation(nn.Module):
 
     The spectrogram is stretched over the picture by repeating its nearest values, the same for every picture.
 
-    Source: Ngiam et al., "Multimodal deep learning", ICML 2011, section 3 (concatenated raw inputs); Baltrušaitis et
-    al., "Multimodal machine learning: a survey and taxonomy", IEEE TPAMI 41, 2019, section 6.1.1 (early fusion).
+    Source: Ngiam et al., "Multimodal deep learning", ICML 2011 (concatenated raw inputs); Baltrušaitis et
+    al., "Multimodal machine learning: a survey and taxonomy", IEEE TPAMI 41, 2019 (early fusion).
     """
 
     def forward(self, window: Tensor, sound: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class TokenConcatenation(nn.Module):
     F is the largest F_m; shorter items are filled with zeros, and a learned vector for each modality is added, so that
     one encoder can read them all and still tell them apart.
 
-    Source: Jaegle et al., "Perceiver: general perception with iterative attention", ICML 2021, section 4.2 (audio and
+    Source: Jaegle et al., "Perceiver: general perception with iterative attention", ICML 2021 (audio and
     video); of embedded tokens: Kim et al., "ViLT", ICML 2021.
     """
 

@@ -184,7 +184,7 @@ def sequence_encoder(kind: str, features: int, width: int, *, length: int, strid
 def _he(layer: nn.Conv1d | nn.Conv2d) -> nn.Module:
     """The layer with weights that keep the strength of a signal through a ReLU.
 
-    Source: He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
+    Source: He et al., "Delving deep into rectifiers", ICCV 2015.
     """
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return layer

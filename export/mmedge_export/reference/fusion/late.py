@@ -17,7 +17,7 @@ class ScoreAverage(nn.Module):
 
     One modality that is sure cannot overrule the others: the mean bears a sensor that is wrong.
 
-    Source: Kittler et al., "On combining classifiers", IEEE TPAMI 20, 1998, section 2.2 (sum rule).
+    Source: Kittler et al., "On combining classifiers", IEEE TPAMI 20, 1998 (sum rule).
     """
 
     def forward(self, *logits: Tensor) -> Tensor:
@@ -35,8 +35,8 @@ class ProductOfExperts(nn.Module):
     Args:
         prior: Probabilities of the L labels in the data that the modalities learned from; None for equal ones.
 
-    Source: Kittler et al., "On combining classifiers", IEEE TPAMI 20, 1998, equation 7 (product rule); Hinton,
-    "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002, equation 1.
+    Source: Kittler et al., "On combining classifiers", IEEE TPAMI 20, 1998 (product rule); Hinton,
+    "Training products of experts by minimizing contrastive divergence", Neural Computation 14, 2002.
     """
 
     log_prior: Tensor
@@ -57,7 +57,7 @@ class Hybrid(nn.Module):
     The joint opinion sees all vectors at once, the others one each; the probabilities of all M + 1 are averaged.
 
     Source: Snoek et al., "Early versus late fusion in semantic video analysis", ACM Multimedia 2005; Atrey et al.,
-    "Multimodal fusion for multimedia analysis: a survey", Multimedia Systems 16, 2010, section 2.3 (hybrid).
+    "Multimodal fusion for multimedia analysis: a survey", Multimedia Systems 16, 2010 (hybrid).
     """
 
     def __init__(self, features: tuple[int, ...], width: int, labels: int) -> None:

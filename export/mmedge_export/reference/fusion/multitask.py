@@ -33,7 +33,7 @@ class UncertaintyWeighting(nn.Module):
     L / 2σ² + log σ, a classification's cross entropy L / σ² + log σ; the logarithm keeps σ from growing for ever.
 
     Source: Kendall et al., "Multi-task learning using uncertainty to weigh losses for scene geometry and semantics",
-    CVPR 2018, equations 7 and 10.
+    CVPR 2018.
     """
 
     factor: Tensor

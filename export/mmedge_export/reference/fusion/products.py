@@ -11,7 +11,7 @@ __all__ = ["Concatenation", "DotProduct", "LowRankBilinear", "LowRankTensorFusio
 class Concatenation(nn.Module):
     """Vectors [B, F_m] of M modalities to [B, D]: a layer over all of them side by side.
 
-    Source: Ngiam et al., "Multimodal deep learning", ICML 2011, section 3.
+    Source: Ngiam et al., "Multimodal deep learning", ICML 2011.
     """
 
     def __init__(self, features: tuple[int, ...], width: int) -> None:
@@ -51,7 +51,7 @@ class LowRankBilinear(nn.Module):
 
     A full bilinear layer has D F_1 F_2 weights; here every unit mixes the same R products of projected values.
 
-    Source: Kim et al., "Hadamard product for low-rank bilinear pooling", ICLR 2017, equation 5, without its
+    Source: Kim et al., "Hadamard product for low-rank bilinear pooling", ICLR 2017, without its
     nonlinearities; full bilinear models: Tenenbaum and Freeman, Neural Computation 12, 2000.
     """
 
@@ -73,7 +73,7 @@ class TensorFusion(nn.Module):
     A one is put before each vector, so that products of fewer modalities, and each value alone, are among the
     (F_1 + 1) ... (F_M + 1) products. Keep the vectors short.
 
-    Source: Zadeh et al., "Tensor fusion network for multimodal sentiment analysis", EMNLP 2017, equation 2.
+    Source: Zadeh et al., "Tensor fusion network for multimodal sentiment analysis", EMNLP 2017.
     """
 
     def __init__(self, features: tuple[int, ...], width: int) -> None:
@@ -97,7 +97,7 @@ class LowRankTensorFusion(nn.Module):
 
     The products of values are never made, so the cost grows with the sum of the lengths, not with their product.
 
-    Source: Liu et al., "Efficient low-rank multimodal fusion with modality-specific factors", ACL 2018, equation 6.
+    Source: Liu et al., "Efficient low-rank multimodal fusion with modality-specific factors", ACL 2018.
     """
 
     def __init__(self, features: tuple[int, ...], width: int, rank: int) -> None:

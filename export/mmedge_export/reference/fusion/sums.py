@@ -11,8 +11,8 @@ class WeightedSum(nn.Module):
 
     The weights are learned, positive, add up to one, and are the same for every sample.
 
-    Source: Atrey et al., "Multimodal fusion for multimedia analysis: a survey", Multimedia Systems 16, 2010, section
-    3.1 (linear weighted fusion).
+    Source: Atrey et al., "Multimodal fusion for multimedia analysis: a survey", Multimedia Systems 16, 2010 (linear
+    weighted fusion).
     """
 
     def __init__(self, features: tuple[int, ...], width: int) -> None:
@@ -38,8 +38,7 @@ class GatedSum(nn.Module):
     the importance is their mean over the units. The gates of a unit are a softmax, so they add up to one. For two
     modalities that is the paper's unit, z and 1 - z; for more, the paper leaves its gates independent of one another.
 
-    Source: Arevalo et al., "Gated multimodal units for information fusion", ICLR 2017 workshop, arXiv 1702.01992,
-    section 3.1.
+    Source: Arevalo et al., "Gated multimodal units for information fusion", ICLR 2017 workshop, arXiv 1702.01992.
     """
 
     def __init__(self, features: tuple[int, ...], width: int) -> None:
