@@ -1,7 +1,7 @@
 """An ONNX graph as the start of an export; torch is not needed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +11,21 @@ from onnx.reference import ReferenceEvaluator
 from mmedge.errors import ExportError, needs
 from mmedge.types import Array
 from mmedge_export.fold import fold_shapes
-from mmedge_export.graph import count_macs, tensor_specs
+from mmedge_export.graph import count_macs, tapped, tensor_specs
 from mmedge_export.graph_check import check_graph
 from mmedge_export.isolate import run_isolated
 from mmedge_export.onnx_file import read_onnx, supported
 from mmedge_export.onnx_ports import fixed_shapes, prune, with_constants
-from mmedge_export.parity import Comparison, compare, noise_tolerance
+from mmedge_export.parity.cases import Case
+from mmedge_export.parity.comparison import Comparison, compare
 from mmedge_export.source import References, existing, find_spec, hash_file
 from mmedge_export.spec import Spec
 from mmedge_export.user_code import USER_ERRORS, first_line
 
-__all__ = ["OnnxSource", "open_onnx_source"]
+__all__ = ["OnnxSource", "OriginalFile", "open_onnx_source"]
 
 EVALUATED_MACS = 50_000_000  # about a second in onnx's reference evaluator, which is written in numpy
 SEED = 11
-Samples = Sequence[Mapping[str, Array]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class OnnxSource:
         """See :class:`mmedge_export.source.Source`."""
         return {"onnxruntime": _runtime_version()}
 
-    def write_graph(self, inputs: Mapping[str, Array], path: Path) -> tuple[str, ...]:
+    def write_graph(self, inputs: Mapping[str, Array], path: Path) -> "OriginalFile":
         """See :class:`mmedge_export.source.Source`."""
         fixed, notes = fixed_shapes(supported(self.model, self.path.name), inputs)
         try:
@@ -57,29 +57,45 @@ class OnnxSource:
             ) from error
         onnx.save(whole, path)
         check_graph(path, inputs, self.spec.returns, whole.opset_import[0].version)
-        return tuple(notes)
+        return OriginalFile(model=self.model, outputs=tuple(self.spec.returns), notes=tuple(notes))
 
-    def references(self, samples: Samples, folder: Path) -> References:
-        """See :class:`mmedge_export.source.Source`.
 
-        Rounding noise is what a change of the inputs in their last bit does to the outputs.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalFile:
+    """The graph as it was in the file; see :class:`mmedge_export.source.Traced`."""
+
+    model: onnx.ModelProto
+    outputs: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def references(self, cases: Sequence[Case], names: Sequence[str], folder: Path) -> References:
+        """See :class:`mmedge_export.source.Traced`.
+
+        Rounding noise is what a change of the inputs in their last bit does.
         """
         original = folder / "original.onnx"
-        onnx.save(self.model, original)
-        made = run_isolated(original, [*samples, *map(_nudged, samples)])
-        outputs = {name: made[name][:, 0].astype(np.float64) for name in self.spec.returns}
-        exact = {name: array[: len(samples)] for name, array in outputs.items()}
-        tolerances = noise_tolerance(exact, {name: array[len(samples) :] for name, array in outputs.items()})
-        checked = _evaluated(self.model, samples[0], exact, tolerances)
-        by = f"onnxruntime {_runtime_version()} on the original file"
-        return References(
+        inside = [name for name in _typed(self.model) if name in names and name not in self.outputs]
+        onnx.save(tapped(self.model, inside), original)
+        feeds = [feed for case in cases for feed in case.feeds]
+        made = run_isolated(original, [*feeds, *map(_nudged, feeds)])
+        exact = {name: made[name][: len(feeds)].astype(np.float64) for name in (*self.outputs, *inside)}
+        noisy = {name: made[name][len(feeds) :].astype(np.float64) for name in exact}
+        outputs = {name: exact[name][:, 0] for name in self.outputs}
+        found = References(
             name="the original file",
-            computed_by=f"{by}, which onnx {onnx.__version__} evaluates alike" if checked else by,
-            exact=exact,
-            rounded=exact,
-            tolerances=tolerances,
-            comparisons=checked,
+            computed_by=f"onnxruntime {_runtime_version()} on the original file",
+            exact=outputs,
+            rounded=outputs,
+            noisy={name: noisy[name][:, 0] for name in self.outputs},
+            inside={name: exact[name] for name in inside},
+            inside_noisy={name: noisy[name] for name in inside},
         )
+        first = {name: array[:1] for name, array in outputs.items()}
+        checked = _evaluated(self.model, feeds[0], first, found.allowed(slice(1)))
+        if not checked:
+            return found
+        by = f"{found.computed_by}, which onnx {onnx.__version__} evaluates alike"
+        return replace(found, computed_by=by, comparisons=checked)
 
 
 def open_onnx_source(path: Path, spec: Path | None) -> OnnxSource:
@@ -115,8 +131,14 @@ def _evaluated(
     except USER_ERRORS:  # it lacks an operator, or does not take it as ONNX Runtime does: no second opinion
         return ()
     given = {name: np.asarray(row) for name, row in zip(exact, rows, strict=True)}
-    first = {name: array[:1] for name, array in exact.items()}
-    return tuple(compare("onnx's reference evaluator against ONNX Runtime", first, given, tolerances))
+    return tuple(compare("onnx's reference evaluator against ONNX Runtime", exact, given, tolerances))
+
+
+def _typed(model: onnx.ModelProto) -> list[str]:
+    """Tensors inside the graph that are known to be floating point."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    values = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    return [name for name, kind in values.items() if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)]
 
 
 def _runtime_version() -> str:
