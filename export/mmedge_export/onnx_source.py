@@ -16,8 +16,8 @@ from mmedge_export.graph_check import check_graph
 from mmedge_export.isolate import run_isolated
 from mmedge_export.onnx_file import read_onnx, supported
 from mmedge_export.onnx_ports import fixed_shapes, prune, with_constants
-from mmedge_export.parity.cases import Case
-from mmedge_export.parity.comparison import Comparison, compare
+from mmedge_export.parity.cases import Case, Feed
+from mmedge_export.parity.comparison import Comparison, Divergence, compare
 from mmedge_export.source import References, existing, find_spec, hash_file
 from mmedge_export.spec import Spec
 from mmedge_export.user_code import USER_ERRORS, first_line
@@ -96,6 +96,11 @@ class OriginalFile:
             return found
         by = f"{found.computed_by}, which onnx {onnx.__version__} evaluates alike"
         return replace(found, computed_by=by, comparisons=checked)
+
+    def diverging(self, feed: Feed) -> Divergence | None:
+        """See :class:`mmedge_export.source.Traced`; there is no trace here."""
+        del feed
+        return None
 
 
 def open_onnx_source(path: Path, spec: Path | None) -> OnnxSource:

@@ -14,6 +14,7 @@ from mmedge_export.graph import stripped
 from mmedge_export.pack import make_golden, new_folder, refuse_to_replace, seal, write_bundle, write_report
 from mmedge_export.parity.cases import plan_cases
 from mmedge_export.parity.comparison import ParityReport, require_parity
+from mmedge_export.parity.diagnose import first_divergence
 from mmedge_export.parity.prove import gather, prove
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.source import open_source
@@ -95,8 +96,11 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         manifest = write_bundle(draft, source, replace(cut, notes=(*traced.notes, *cut.notes)), golden)
         progress("proving parity in another process")
         report = prove(draft, evidence, real=not options.random_samples)
+        if not report.holds:
+            progress("looking for the first node that differs")
+            first = first_divergence(report, evidence, traced, draft, Path(temporary))
+            require_parity(report.comparisons, first)
         write_report(draft, "parity", report)
-        require_parity(report.comparisons, report.first)
         manifest = seal(draft, manifest)
         kept = stripped(whole).SerializeToString() if options.keep_whole else b""
     if options.keep_whole:

@@ -4,7 +4,7 @@ It is what the ONNX graph was written from, and gives tensors the same names. Th
 is not believed either: its outputs are compared with the module's, both in float64.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ from torch.export.graph_signature import InputKind
 from torch.fx.node import map_aggregate
 
 from mmedge.types import Array
+from mmedge_export.parity.comparison import Divergence
+from mmedge_export.parity.origin import users_line
+from mmedge_export.recorded import Signatures
 from mmedge_export.untouched import random_kept
 
 __all__ = ["Program"]
@@ -33,24 +36,43 @@ class Program:
     outputs: tuple[str, ...]
 
     def values(
-        self, feeds: Sequence[Mapping[str, Array]], names: Collection[str] | None, dtype: torch.dtype
+        self, feeds: Sequence[Mapping[str, Array]], names: Collection[str], dtype: torch.dtype
     ) -> dict[str, Array]:
         """Floating-point tensors by their names in the ONNX graph, [F, ...] as float64, as far as they are in it.
 
         Args:
             feeds: Port tensors, batch axis included.
-            names: Outputs, or tensors inside; None for all.
+            names: Outputs, or tensors inside.
             dtype: torch.float32 or torch.float64; dtypes that are written into the module become this one, too.
 
         Raises:
             Exception: Any of :data:`mmedge_export.user_code.USER_ERRORS`, when it cannot be run in that precision.
         """
         made_by = self._made_by
-        wanted = set(made_by) if names is None else made_by.keys() & set(names)
-        constants = self._constants(dtype)
-        rows = [self._run(feed, {made_by[name] for name in wanted}, constants, dtype) for feed in feeds]
-        kept = [name for name in made_by if name in wanted and all(made_by[name] in row for row in rows)]
-        return {name: np.concatenate([row[made_by[name]] for row in rows]) for name in kept}
+        wanted = made_by.keys() & set(names)
+        run = self._runner(dtype)
+        rows = [run(feed, {made_by[name] for name in wanted}) for feed in feeds]
+        return {
+            name: np.stack([row[made_by[name]].double().numpy() for row in rows])
+            for name in wanted
+            if all(made_by[name] in row for row in rows)
+        }
+
+    def first_unlike(self, feed: Mapping[str, Array], seen: Signatures) -> Divergence | None:
+        """The first tensor here that is not among those that the module makes, and is not made up for later on.
+
+        Args:
+            feed: Port tensors, batch axis included.
+            seen: What the module made of the same feed, in float64.
+        """
+        nodes = [node for node in self.exported.graph.nodes if node.op == "call_function"]
+        values = self._runner(torch.float64)(feed, {node.name for node in nodes})
+        unlike = {node: not seen.has(values[node.name]) for node in nodes if node.name in values}
+        healed: dict[torch.fx.Node, bool] = {}
+        for node in reversed(self.exported.graph.nodes):  # another way to the same number is no divergence
+            healed[node] = any(not unlike.get(user, True) or healed.get(user, False) for user in node.users)
+        first = next((node for node in unlike if unlike[node] and not healed[node]), None)
+        return _divergence(first) if first is not None else None
 
     @property
     def _made_by(self) -> dict[str, str]:
@@ -59,40 +81,40 @@ class Program:
         returned = [str(name) for name in self.exported.graph_signature.user_outputs]
         return inside | dict(zip(self.outputs, returned, strict=True))
 
-    def _constants(self, dtype: torch.dtype) -> dict[str, Any]:
-        exported, found = self.exported, dict[str, Any]()
+    def _runner(self, dtype: torch.dtype) -> Callable[[Mapping[str, Array], set[str]], dict[str, torch.Tensor]]:
+        """Runs the graph on one feed and gives some of its tensors."""
+        constants = self._constants(dtype)
+        wants = [node.name for node in self.exported.graph.nodes if node.op == "placeholder"]
+
+        def run(feed: Mapping[str, Array], wanted: set[str]) -> dict[str, torch.Tensor]:
+            given = {name: _in(dtype, torch.from_numpy(np.ascontiguousarray(array))) for name, array in feed.items()}
+            recorder = _Recorder(self.exported.graph_module, wanted, dtype)
+            with torch.inference_mode(), random_kept():
+                recorder.run(*((constants[name] if name in constants else given[name]) for name in wants))
+            return recorder.kept
+
+        return run
+
+    def _constants(self, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        exported, found = self.exported, dict[str, torch.Tensor]()
         for spec in exported.graph_signature.input_specs:
             if spec.kind in {InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR} and spec.target:
                 held = exported.state_dict if spec.target in exported.state_dict else exported.constants
                 found[spec.arg.name] = _in(dtype, held[spec.target].detach())
         return found
 
-    def _run(
-        self, feed: Mapping[str, Array], wanted: set[str], constants: Mapping[str, Any], dtype: torch.dtype
-    ) -> dict[str, Array]:
-        recorder = _Recorder(self.exported.graph_module, wanted, dtype)
-        given = {name: _in(dtype, torch.from_numpy(np.ascontiguousarray(array))) for name, array in feed.items()}
-        arguments = [
-            constants[node.name] if node.name in constants else given[node.name]
-            for node in self.exported.graph.nodes
-            if node.op == "placeholder"
-        ]
-        with torch.inference_mode(), random_kept():
-            recorder.run(*arguments)
-        return recorder.kept
-
 
 class _Recorder(torch.fx.Interpreter):
     def __init__(self, module: torch.fx.GraphModule, wanted: set[str], dtype: torch.dtype) -> None:
         super().__init__(module)
-        self.kept: dict[str, Array] = {}
+        self.kept: dict[str, torch.Tensor] = {}
         self._wanted, self._dtype = wanted, dtype
 
     def run_node(self, n: torch.fx.Node) -> Any:
         """One node of the graph."""
         value = super().run_node(n)
         if n.name in self._wanted and isinstance(value, torch.Tensor) and value.is_floating_point():
-            self.kept[n.name] = value.double().numpy()[np.newaxis]
+            self.kept[n.name] = value
         return value
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -105,3 +127,14 @@ class _Recorder(torch.fx.Interpreter):
 
 def _in(dtype: torch.dtype, tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+
+
+def _divergence(node: torch.fx.Node) -> Divergence:
+    around = list(node.meta.get("nn_module_stack", {}).values())  # path and class of each module, ours outermost
+    classes = [kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}" for _, kind in around]
+    return Divergence(
+        operator=str(node.target).removeprefix("aten."),
+        tensor=node.name,
+        module=str(around[-1][0]).partition("model.")[2] if around else "",
+        line=users_line(node.meta.get("stack_trace") or "", classes),
+    )

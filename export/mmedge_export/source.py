@@ -8,14 +8,15 @@ from typing import Protocol
 
 from mmedge.errors import CheckpointError, SpecError, needs
 from mmedge.types import Array
-from mmedge_export.parity.cases import Case
-from mmedge_export.parity.comparison import Comparison, loose_tolerance, noise_tolerance
+from mmedge_export.parity.cases import Case, Feed
+from mmedge_export.parity.comparison import Comparison, Divergence, loose_tolerance, noise_tolerance
 from mmedge_export.spec import Spec, read_spec
 
-__all__ = ["References", "Source", "Traced", "existing", "find_spec", "hash_file", "open_source"]
+__all__ = ["OWN_TRACE", "References", "Source", "Traced", "existing", "find_spec", "hash_file", "open_source"]
 
 KINDS = "a .safetensors, .pt, .pt2 or .onnx file"
 PIECE = 1 << 20
+OWN_TRACE = "torch float64 against its own trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,9 @@ class Traced(Protocol):
             SpecError: It cannot be computed on one of the feeds.
             ExportError: The same.
         """
+
+    def diverging(self, feed: Feed) -> Divergence | None:
+        """Where what was traced stops computing what the original does, for a comparison called OWN_TRACE."""
 
 
 class Source(Protocol):

@@ -12,11 +12,11 @@ from mmedge.types import Array
 from mmedge_export.checkpoint import build_model, load_checkpoint
 from mmedge_export.graph_check import MAX_WEIGHT_BYTES
 from mmedge_export.parity.cases import Case, Feed, located
-from mmedge_export.parity.comparison import Comparison, compare, loose_tolerance
+from mmedge_export.parity.comparison import Comparison, Divergence, compare, loose_tolerance
 from mmedge_export.program import Program
-from mmedge_export.source import References
+from mmedge_export.source import OWN_TRACE, References
 from mmedge_export.spec import Spec
-from mmedge_export.trace import reference_outputs, rounds_inside, trace
+from mmedge_export.trace import reference_outputs, rounds_inside, signatures, trace
 from mmedge_export.user_code import USER_ERRORS, first_line
 
 __all__ = ["TorchSource", "TracedModule", "open_torch_source"]
@@ -91,6 +91,10 @@ class TracedModule:
         own = _own_trace(cases, found, traced, loose=loose) if precision == "float64" else []
         return replace(found, comparisons=(*self._alone(cases[0].feeds, found), *own))
 
+    def diverging(self, feed: Feed) -> Divergence | None:
+        """See :class:`mmedge_export.source.Traced`."""
+        return self.program.first_unlike(feed, signatures(self.model, feed, self.spec.returns, self.spec.call))
+
     def _outputs(self, feeds: Sequence[Feed], dtype: torch.dtype) -> dict[str, Array]:
         return dict(reference_outputs(self.model, feeds, self.spec.returns, dtype, self.spec.call))
 
@@ -130,7 +134,7 @@ def _own_trace(
         allowed = {
             name: value if loose else DOUBLE * value for name, value in references.allowed(at).items() if name in exact
         }
-        rows += compare("torch float64 against its own trace", exact, given, allowed, case.name)
+        rows += compare(OWN_TRACE, exact, given, allowed, case.name)
     return rows
 
 

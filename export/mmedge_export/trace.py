@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmedge.errors import ExportError, MmedgeError, SpecError
 from mmedge.types import Array
@@ -19,10 +17,11 @@ from mmedge_export.call import Call
 from mmedge_export.graph_check import check_graph
 from mmedge_export.named import Named, named_copy
 from mmedge_export.program import Program
+from mmedge_export.recorded import Precision, Signatures
 from mmedge_export.untouched import random_kept
 from mmedge_export.user_code import USER_ERRORS, first_line, interrupted, reason
 
-__all__ = ["OPSET", "reference_outputs", "rounds_inside", "trace"]
+__all__ = ["OPSET", "reference_outputs", "rounds_inside", "signatures", "trace"]
 
 OPSET = 20
 Tensors = Mapping[str, Array]
@@ -109,22 +108,17 @@ def rounds_inside(model: torch.nn.Module, sample: Tensors, outputs: Sequence[str
         SpecError: forward() fails in float64.
     """
     named, arguments = named_copy(model, call, outputs, torch.float64), _tensors(sample, torch.float64)
-    with _Precision() as seen:
+    with Precision() as seen:
         _call(named, arguments)
     return seen.rounded
 
 
-class _Precision(TorchDispatchMode):
-    """Watches for tensors of less than double precision."""
-
-    rounded = False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for leaf in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.dtype != torch.float64:
-                self.rounded = True
-        return made
+def signatures(model: torch.nn.Module, sample: Tensors, outputs: Sequence[str], call: Call = BY_NAME) -> Signatures:
+    """What forward() makes on the way in float64; arguments and errors as for :func:`rounds_inside`."""
+    named, arguments = named_copy(model, call, outputs, torch.float64), _tensors(sample, torch.float64)
+    with Signatures() as seen:
+        _call(named, arguments)
+    return seen
 
 
 @contextmanager

@@ -70,14 +70,20 @@ class Divergence:
     """The first node, in the order of the graph, that does not compute what it should.
 
     Attributes:
-        operator: Its ONNX operator.
+        operator: Its operator.
         tensor: What it makes.
+        module: The part of the user's module that it belongs to, as "encoder.layers.0", or "".
         line: The line of the user's code that it came from, as "model.py:41 in Encoder.forward", or "" if not known.
     """
 
     operator: str
     tensor: str
+    module: str = ""
     line: str = ""
+
+    def __str__(self) -> str:
+        module = f" of {self.module}" if self.module else ""
+        return f"node {self.operator} {self.tensor!r}{module}" + (f" ({self.line})" if self.line else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +98,6 @@ class ParityReport:
         cases: What the model was fed with, the samples first.
         comparisons: One for each tensor, pair of ways and case.
         notes: What could not be compared, and why.
-        first: Where a failure begins, if there is one and it was found.
     """
 
     samples: int
@@ -102,7 +107,6 @@ class ParityReport:
     cases: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
     notes: tuple[str, ...] = ()
-    first: Divergence | None = None
 
     @property
     def holds(self) -> bool:
@@ -202,10 +206,7 @@ def require_parity(comparisons: Sequence[Comparison], first: Divergence | None =
         return
     worst = max(failed, key=lambda row: row.share)
     case = "" if worst.case == SAMPLES else f" on {worst.case}"
-    begin = ""
-    if first is not None:
-        line = f" ({first.line})" if first.line else ""
-        begin = f"first at node {first.operator} {first.tensor!r}{line}; "
+    begin = f"first at {first}; " if first else ""
     raise ParityError(
         f"parity failed, {worst.what}{case}: {worst.tensor} differs by {worst.difference:.3g}, allowed "
         f"{worst.tolerance:.3g} ({len(failed)} of {len(comparisons)} comparisons failed); {begin}nothing was written"
