@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from mmedge.errors import ExportError, needs
+from mmedge.errors import ExportError, SpecError, needs
 from mmedge.types import Array
 from mmedge_export.fold import fold_shapes
 from mmedge_export.graph import count_macs, tapped, tensor_specs
@@ -18,6 +18,7 @@ from mmedge_export.onnx_file import read_onnx, supported
 from mmedge_export.onnx_ports import fixed_shapes, prune, with_constants
 from mmedge_export.parity.cases import Case, Feed
 from mmedge_export.parity.comparison import Comparison, Divergence, compare
+from mmedge_export.parity.sizes import compare_batch, compare_sizes, other_sizes, resized, symbolic_axes
 from mmedge_export.source import References, existing, find_spec, hash_file
 from mmedge_export.spec import Spec
 from mmedge_export.user_code import USER_ERRORS, first_line
@@ -26,6 +27,7 @@ __all__ = ["OnnxSource", "OriginalFile", "open_onnx_source"]
 
 EVALUATED_MACS = 50_000_000  # about a second in onnx's reference evaluator, which is written in numpy
 SEED = 11
+TOGETHER = 2  # samples in one batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,15 @@ class OnnxSource:
 
     def write_graph(self, inputs: Mapping[str, Array], path: Path) -> "OriginalFile":
         """See :class:`mmedge_export.source.Source`."""
+        return OriginalFile(source=self, notes=self.write_at(inputs, path))
+
+    def write_at(self, inputs: Mapping[str, Array], path: Path) -> tuple[str, ...]:
+        """Write the graph with exactly these shapes, and tell which open axes they fixed.
+
+        Raises:
+            SpecError: The inputs do not fit.
+            ExportError: The graph cannot have these shapes.
+        """
         fixed, notes = fixed_shapes(supported(self.model, self.path.name), inputs)
         try:
             whole = prune(fold_shapes(fixed), self.spec)
@@ -57,15 +68,14 @@ class OnnxSource:
             ) from error
         onnx.save(whole, path)
         check_graph(path, inputs, self.spec.returns, whole.opset_import[0].version)
-        return OriginalFile(model=self.model, outputs=tuple(self.spec.returns), notes=tuple(notes))
+        return tuple(notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OriginalFile:
     """The graph as it was in the file; see :class:`mmedge_export.source.Traced`."""
 
-    model: onnx.ModelProto
-    outputs: tuple[str, ...]
+    source: OnnxSource
     notes: tuple[str, ...]
 
     def references(self, cases: Sequence[Case], names: Sequence[str], folder: Path) -> References:
@@ -73,29 +83,49 @@ class OriginalFile:
 
         Rounding noise is what a change of the inputs in their last bit does.
         """
+        model, names_out = self.source.model, self.source.spec.returns
         original = folder / "original.onnx"
-        inside = [name for name in _typed(self.model) if name in names and name not in self.outputs]
-        onnx.save(tapped(self.model, inside), original)
+        inside = [name for name in _typed(model) if name in names and name not in names_out]
+        onnx.save(tapped(model, inside), original)
         feeds = [feed for case in cases for feed in case.feeds]
         made = run_isolated(original, [*feeds, *map(_nudged, feeds)])
-        exact = {name: made[name][: len(feeds)].astype(np.float64) for name in (*self.outputs, *inside)}
+        exact = {name: made[name][: len(feeds)].astype(np.float64) for name in (*names_out, *inside)}
         noisy = {name: made[name][len(feeds) :].astype(np.float64) for name in exact}
-        outputs = {name: exact[name][:, 0] for name in self.outputs}
+        outputs = {name: exact[name][:, 0] for name in names_out}
         found = References(
             name="the original file",
             computed_by=f"onnxruntime {_runtime_version()} on the original file",
             exact=outputs,
             rounded=outputs,
-            noisy={name: noisy[name][:, 0] for name in self.outputs},
+            noisy={name: noisy[name][:, 0] for name in names_out},
             inside={name: exact[name] for name in inside},
             inside_noisy={name: noisy[name] for name in inside},
         )
         first = {name: array[:1] for name, array in outputs.items()}
-        checked = _evaluated(self.model, feeds[0], first, found.allowed(slice(1)))
-        if not checked:
-            return found
-        by = f"{found.computed_by}, which onnx {onnx.__version__} evaluates alike"
-        return replace(found, computed_by=by, comparisons=checked)
+        checked = _evaluated(model, feeds[0], first, found.allowed(slice(1)))
+        sized, sizes = self._at_sizes(cases[0].feeds, original, folder)
+        by = f"{found.computed_by}, which onnx {onnx.__version__} evaluates alike" if checked else found.computed_by
+        return replace(found, computed_by=by, comparisons=(*checked, *sized), notes=tuple(sizes))
+
+    def _at_sizes(
+        self, samples: Sequence[Feed], original: Path, folder: Path
+    ) -> tuple[list[Comparison], list[str]]:
+        """What the file gives at other sizes of its open axes, and which of them are open in name only."""
+        rows, notes = list[Comparison](), list[str]()
+        axes, outputs = symbolic_axes(self.source.model), self.source.spec.returns
+        for axis in axes:
+            name, position = axis.places[0]
+            sizes = [] if axis.is_batch else other_sizes(samples[0][name].shape[position])
+            feeds = [each for size in sizes for feed in [resized(samples[0], axis, size)] for each in (feed, _nudged(feed))]
+            try:
+                if sizes:
+                    rows += compare_sizes(original, self.source.write_at, axis, feeds, outputs, folder)
+                elif len(axis.places) == len(samples[0]):
+                    rows += compare_batch(original, samples[:TOGETHER], outputs)
+            except (ExportError, SpecError) as error:
+                sizes_tried = " and ".join(map(str, sizes or [TOGETHER]))
+                notes.append(f"the axis {axis.name} is open in name only: it cannot be {sizes_tried} ({error})")
+        return rows, notes
 
     def diverging(self, feed: Feed) -> Divergence | None:
         """See :class:`mmedge_export.source.Traced`; there is no trace here."""

@@ -17,9 +17,9 @@ from mmedge_export.parity.comparison import ParityReport, require_parity
 from mmedge_export.parity.diagnose import first_divergence
 from mmedge_export.parity.prove import gather, prove
 from mmedge_export.samples import draw_samples, port_tensors
-from mmedge_export.source import open_source
+from mmedge_export.source import Source, open_source
 
-__all__ = ["ExportOptions", "Exported", "export"]
+__all__ = ["ExportOptions", "Exported", "export", "export_source"]
 
 Progress = Callable[[str], None]
 
@@ -75,6 +75,11 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         raise ExportError(f"{options.keep_whole.parent} is not a folder; make it first, or choose another --keep-whole")
     progress("reading the checkpoint")
     source = open_source(checkpoint, options.spec, trust_pickle=options.trust_pickle)
+    return export_source(source, out, options, progress)
+
+
+def export_source(source: Source, out: Path, options: ExportOptions, progress: Progress) -> Exported:
+    """As :func:`export`, from what has been read already."""
     progress("drawing samples")
     samples = draw_samples(source.spec, options.samples, random=options.random_samples)
     tensors = [port_tensors(source.spec.ports, sample, source.spec.read) for sample in samples]

@@ -1,22 +1,30 @@
 """Where one sensor's part is drowned by another's, an error in it must not be."""
 
-import hashlib
+import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import torch
+from fusion_models import spec_text
 from mmedge_export.isolate import run_isolated
 from mmedge_export.parity.cases import baseline, plan_cases
-from mmedge_export.pipeline import ExportOptions, export
+from mmedge_export.parity.comparison import SAMPLES
+from mmedge_export.parity.prove import STAGES
+from mmedge_export.pipeline import ExportOptions, export, export_source
 from mmedge_export.samples import draw_samples, port_tensors
-from mmedge_export.source import open_source
+from mmedge_export.source import OWN_TRACE, open_source
+from mmedge_export.trace import reference_outputs
 from onnx import numpy_helper
+from onnx_models import late_graph
 
 import mmedge
 from mmedge.bundle import file_record
-from mmedge.manifest import read_manifest
+from mmedge.features.settings import StateSettings, TextSettings
+from mmedge.manifest import Port, read_manifest
+from mmedge.records import to_plain
 
 RANDOM = ExportOptions(random_samples=True)
 
@@ -38,23 +46,130 @@ def reseal(bundle, file):
     (bundle / "manifest.json").write_text(manifest.to_json())
 
 
-def test_a_branch_broken_after_the_export_is_refused(save, tmp_path):
+def draft_in(folder):
+    (draft,) = folder.glob(".out.mmedge.*")
+    return draft
+
+
+def refusal(checkpoint, folder, *, stage="", trace=0.0, weight="model.sound.layers.0.weight"):
+    """Why an export is refused when a weight of a stage, or of the traced graph, is disturbed on the way."""
+    out, broken = folder / "out.mmedge", {}
+
+    def disturb(step):
+        if stage and step.startswith("proving"):
+            perturb(draft_in(folder) / stage, weight, 1e-3)
+            reseal(draft_in(folder), stage)
+            broken["outputs"] = run_isolated(draft_in(folder), broken["feeds"])
+
+    source = open_source(checkpoint, None, trust_pickle=False)
+    samples = draw_samples(source.spec, None, random=True)
+    broken["feeds"] = [port_tensors(source.spec.ports, sample) for sample in samples]
+    with pytest.raises(mmedge.ParityError) as refused:
+        export_source(Disturbed(source, trace, weight), out, RANDOM, disturb)
+    assert [path.name for path in folder.iterdir()] == [checkpoint.name]
+    assert "\n" not in str(refused.value)
+    return str(refused.value), broken
+
+
+class Disturbed:
+    """A source whose exporter gets a weight a little wrong."""
+
+    def __init__(self, source, relative, weight):
+        self._source, self._relative, self._weight = source, relative, weight
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
+
+    def write_graph(self, inputs, path):
+        traced = self._source.write_graph(inputs, path)
+        if self._relative:
+            perturb(path, self._weight, self._relative)
+        return traced
+
+
+def cosine(a, b):
+    return float(np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def outputs(checkpoint, feeds):
+    source = open_source(checkpoint, None, trust_pickle=False)
+    return reference_outputs(source.model, feeds, source.spec.returns, torch.float64)
+
+
+def test_a_branch_broken_after_the_export_is_refused_though_the_cosine_is_above_0999(save, tmp_path):
     checkpoint = save("late")
+    why, broken = refusal(checkpoint, tmp_path, stage="onnx/fp32/audio.onnx")
+    made = broken["outputs"]
+    exact = outputs(checkpoint, broken["feeds"])
+    assert all(cosine(made[name][:, 0], exact[name]) > 0.999 for name in exact)
+    assert re.fullmatch(
+        r"parity failed, the ONNX graph against its stages[^:]*: \w+ differs by \S+, allowed \S+ \(\d+ of \d+ "
+        r"comparisons failed\); first at node Conv 'conv1d' of sound\.layers\.0 \(fusion_models\.py:\d+ in "
+        r"Sound\.forward\); nothing was written",
+        why,
+    )
 
-    def break_audio(step):
-        if step.startswith("proving"):
-            (draft,) = tmp_path.glob(".out.mmedge.*")
-            perturb(draft / "onnx/fp32/audio.onnx", "model.sound.layers.0.weight", 1e-3)
-            reseal(draft, "onnx/fp32/audio.onnx")
 
-    with pytest.raises(mmedge.ParityError) as refused:
-        export(checkpoint, tmp_path / "out.mmedge", RANDOM, break_audio)
-    print(refused.value)
-    assert 0
+def test_a_branch_traced_wrongly_is_refused(save, tmp_path):
+    why, _ = refusal(save("late"), tmp_path, trace=1e-4)
+    assert why.startswith("parity failed, torch float64 against the ONNX graph")
+    assert "first at node Conv 'conv1d' of sound.layers.0 (fusion_models.py:" in why
 
 
-def test_unf(save, tmp_path):
-    with pytest.raises(mmedge.ParityError) as refused:
+@pytest.mark.parametrize("how", [{"trace": 1e-4}, {"stage": "onnx/fp32/audio.onnx"}])
+def test_a_broken_branch_is_refused_even_if_no_output_can_show_it(save, tmp_path, how):
+    why, _ = refusal(save("drowned"), tmp_path, **how)
+    assert "mean_1 differs by" in why  # the embedding of the sound
+    assert re.search(r"\((\d+) of \d+ comparisons failed\)", why)[1] == "3"  # it alone, in each of the three cases
+
+
+def test_a_module_that_computes_something_else_while_it_is_exported_is_refused_with_the_line(save, tmp_path):
+    with pytest.raises(mmedge.ParityError, match="torch float64 against its own trace") as refused:
         export(save("unfaithful"), tmp_path / "out.mmedge", RANDOM)
-    print(refused.value)
-    assert 0
+    assert re.search(r"first at node mul.* \(fusion_models\.py:\d+ in Unfaithful\.forward\)", str(refused.value))
+
+
+def test_the_graph_of_somebody_else_is_diagnosed_without_torch(tmp_path):
+    onnx.save(late_graph(), tmp_path / "late.onnx")
+    (tmp_path / "SPEC.toml").write_text(spec_text("late"))
+    source = open_source(tmp_path / "late.onnx", None, trust_pickle=False)
+    with pytest.raises(mmedge.ParityError, match="first at node MatMul 'a'; nothing was written"):
+        export_source(Disturbed(source, 1e-4, "wa"), tmp_path / "out.mmedge", RANDOM, lambda _: None)
+
+
+def test_every_port_is_tried_with_the_others_held_still(save):
+    source = open_source(save("late"), None, trust_pickle=False)
+    samples = [port_tensors(source.spec.ports, s) for s in draw_samples(source.spec, None, random=True)]
+    whole, *alone = plan_cases(source.spec.ports, samples)
+    assert [case.name for case in alone] == ["image alone", "audio alone"]
+    assert len(whole.feeds) == len(samples)
+    mean = np.mean([sample["audio"] for sample in samples], axis=0)
+    for feed, sample in zip(alone[0].feeds, samples, strict=False):
+        np.testing.assert_array_equal(feed["image"], sample["image"])
+        np.testing.assert_allclose(feed["audio"], mean, rtol=0, atol=1e-6)
+
+
+def test_texts_and_states_are_held_at_zero():
+    ports = {
+        "words": Port(text=TextSettings(tokenizer="t.json", length=3)),
+        "h": Port(state=StateSettings(shape=(2,), source="next")),
+    }
+    samples = [{"words": np.ones((1, 3), np.int64), "h": np.ones((1, 2), np.float32)}] * 2
+    assert not any(array.any() for array in baseline(ports, samples).values())
+
+
+def test_a_case_on_which_the_model_itself_fails_proves_nothing_and_the_report_says_so(save, tmp_path):
+    report = export(save("picky"), tmp_path / "out.mmedge", RANDOM).parity
+    assert report.cases == (SAMPLES, "image alone")
+    assert report.notes[0].startswith("audio alone: not compared, the model itself fails there (forward() failed on")
+
+
+def test_what_was_compared_is_in_the_report(save, tmp_path):
+    report = export(save("late"), tmp_path / "out.mmedge", RANDOM).parity
+    found = {(row.tensor, row.what, row.case) for row in report.comparisons}
+    for case in (SAMPLES, "image alone", "audio alone"):
+        for tensor in ("event", "level", "mean", "mean_1"):
+            assert (tensor, "torch float64 against the ONNX graph", case) in found
+            assert (tensor, STAGES, case) in found
+        assert ("event", OWN_TRACE, case) in found
+    assert json.loads((tmp_path / "out.mmedge/reports/parity.json").read_text()) == to_plain(report)

@@ -50,7 +50,7 @@ class Comparison:
     difference: float
     tolerance: float
     scale: float
-    case: str = SAMPLES
+    case: str
 
     @property
     def holds(self) -> bool:
