@@ -1,6 +1,7 @@
 """The steps of an export, file to file; the bundle appears under its name when the last one has passed."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,14 @@ from mmedge_export.pack import make_golden, new_folder, refuse_to_replace, seal,
 from mmedge_export.parity.cases import plan_cases
 from mmedge_export.parity.comparison import ParityReport, require_parity
 from mmedge_export.parity.diagnose import first_divergence
+from mmedge_export.parity.page import render_parity
 from mmedge_export.parity.prove import gather, prove
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.source import Source, open_source
 
-__all__ = ["ExportOptions", "Exported", "export", "export_source"]
+__all__ = ["PARITY_PAGE", "ExportOptions", "Exported", "export", "export_source"]
 
+PARITY_PAGE = "reports/parity.html"
 Progress = Callable[[str], None]
 
 
@@ -105,7 +108,9 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
             progress("looking for the first node that differs")
             first = first_divergence(report, evidence, traced, draft, Path(temporary))
             require_parity(report.comparisons, first)
+        operators = {name: Counter(node.op_type for node in graph.graph.node) for name, graph in cut.graphs.items()}
         write_report(draft, "parity", report)
+        (draft / PARITY_PAGE).write_text(render_parity(report, manifest, operators), encoding="utf-8")
         manifest = seal(draft, manifest)
         kept = stripped(whole).SerializeToString() if options.keep_whole else b""
     if options.keep_whole:

@@ -89,7 +89,7 @@ class TracedModule:
             notes=notes,
         )
         own = _own_trace(cases, found, traced, loose=loose) if precision == "float64" else []
-        return replace(found, comparisons=(*self._alone(cases[0].feeds, found), *own))
+        return replace(found, comparisons=(*own, *self._alone(cases[0].feeds, found)))
 
     def diverging(self, feed: Feed) -> Divergence | None:
         """See :class:`mmedge_export.source.Traced`."""

@@ -74,7 +74,7 @@ def macs_text(macs: int) -> str:
     for unit, factor in (("G", 1e9), ("M", 1e6)):
         if macs >= factor:
             return f"{rounded(macs / factor)} {unit} MACs"
-    return f"{rounded(macs / 1e3)} k MACs"
+    return f"{rounded(macs / 1e3)} k MACs" if macs >= 1e3 else f"{macs} MACs"
 
 
 def _boxes(manifest: Manifest) -> dict[str, Box]:
@@ -197,14 +197,20 @@ def _ring(x: float, y: float, slots: int, kind: str) -> list[Markup]:
 
 
 def _cuts(manifest: Manifest, boxes: dict[str, Box], height: float) -> list[Markup]:
-    parts = []
+    parts: list[Markup] = []
     border = crossing(manifest)
-    private = [boxes[f"stage:{s.name}"].right for s in manifest.stages if set(s.outputs) & set(border)]
+    private = [boxes[f"stage:{s.name}"] for s in manifest.stages if set(s.outputs) & set(border)]
     if private:
-        x = max(private) + CUT_PX
         size = bytes_text(sum(manifest.tensors[name].bytes for name in border))
-        parts += [line((x, TOP_PX - 22), (x, height - 4), "cut")]
-        parts.append(label(x, TOP_PX - 29, f"cut by sensor: {len(border)} tensors, {size}", "cut-text", "middle"))
+        text = f"cut by sensor: {len(border)} tensors, {size}"
+        columns = sorted({box.right + CUT_PX for box in private})
+        for x in columns:
+            beside = [box for box in private if box.right + CUT_PX == x]
+            top, bottom = min(box.y for box in beside) - 8, max(box.bottom for box in beside) + 8
+            whole = len(columns) == 1
+            parts.append(line((x, TOP_PX - 22 if whole else top), (x, height - 4 if whole else bottom), "cut"))
+            if x == columns[0]:
+                parts.append(label(x, TOP_PX - 29, text, "cut-text", "middle"))
     for stage in manifest.stages:
         if stage.per_item and (box := boxes[f"stage:{stage.name}"]):
             x, items = box.right + CUT_PX, manifest.tensors[stage.outputs[0]]

@@ -15,8 +15,8 @@ PLAIN = (1e-2, 1e7)  # outside of this range numbers are written with a power of
 def rounded(value: float, digits: int = 3) -> str:
     """A number with so many digits that count, with a power of ten only below 0.01 and from ten million on.
 
-    >>> rounded(0.01234), rounded(7.0), rounded(118.6)
-    ('0.0123', '7.00', '119')
+    >>> rounded(0.01234), rounded(7.0), rounded(118.6), rounded(9.97e-6)
+    ('0.0123', '7.00', '119', '1.0\xa0×\xa010⁻⁵')
     """
     if not isfinite(value):
         return UNKNOWN
@@ -24,6 +24,7 @@ def rounded(value: float, digits: int = 3) -> str:
         return "0"
     if not PLAIN[0] <= abs(value) < PLAIN[1]:
         power = floor(log10(abs(value)))
+        power += abs(value) / 10**power >= 9.95  # which is written as 10.0
         return f"{value / 10**power:.1f}{GAP}×{GAP}10{_superscript(power)}"
     decimals = max(0, digits - 1 - floor(log10(abs(value))))
     text = f"{value:,.{decimals}f}"

@@ -91,7 +91,7 @@ def prove(bundle: Path, evidence: Evidence, *, real: bool) -> ParityReport:
     references, whole = evidence.references, evidence.whole
     staged = run_isolated(bundle, evidence.feeds)
     against_whole = f"{references.name} against the ONNX graph"
-    rows = list(references.comparisons)
+    rows = list[Comparison]()
     for case, at in located(evidence.cases):
         for exact, given, allowed in (
             (references.exact, {name: whole[name][:, 0] for name in references.exact}, references.allowed(at)),
@@ -106,7 +106,7 @@ def prove(bundle: Path, evidence: Evidence, *, real: bool) -> ParityReport:
         original=references.name,
         reference=references.computed_by,
         cases=tuple(case.name for case in evidence.cases),
-        comparisons=tuple(rows),
+        comparisons=(*rows, *references.comparisons),
         notes=evidence.notes,
     )
 
