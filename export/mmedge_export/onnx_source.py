@@ -107,16 +107,16 @@ class OriginalFile:
         by = f"{found.computed_by}, which onnx {onnx.__version__} evaluates alike" if checked else found.computed_by
         return replace(found, computed_by=by, comparisons=(*checked, *sized), notes=tuple(sizes))
 
-    def _at_sizes(
-        self, samples: Sequence[Feed], original: Path, folder: Path
-    ) -> tuple[list[Comparison], list[str]]:
+    def _at_sizes(self, samples: Sequence[Feed], original: Path, folder: Path) -> tuple[list[Comparison], list[str]]:
         """What the file gives at other sizes of its open axes, and which of them are open in name only."""
         rows, notes = list[Comparison](), list[str]()
         axes, outputs = symbolic_axes(self.source.model), self.source.spec.returns
         for axis in axes:
             name, position = axis.places[0]
             sizes = [] if axis.is_batch else other_sizes(samples[0][name].shape[position])
-            feeds = [each for size in sizes for feed in [resized(samples[0], axis, size)] for each in (feed, _nudged(feed))]
+            feeds = [
+                each for size in sizes for feed in [resized(samples[0], axis, size)] for each in (feed, _nudged(feed))
+            ]
             try:
                 if sizes:
                     rows += compare_sizes(original, self.source.write_at, axis, feeds, outputs, folder)

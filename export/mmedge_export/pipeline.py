@@ -99,8 +99,10 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         progress("computing what the original gives")
         evidence = gather(traced, cut, plan_cases(source.spec.ports, tensors), Path(temporary))
         references, own = evidence.references, slice(len(samples))
-        inside = {name: array[own] for name, array in evidence.whole.items()}
-        golden = make_golden(samples, references.rounded, inside, references.allowed(own))
+        rounded, inside = (
+            {name: array[own] for name, array in arrays.items()} for arrays in (references.rounded, evidence.whole)
+        )
+        golden = make_golden(samples, rounded, inside, references.allowed(own))
         manifest = write_bundle(draft, source, replace(cut, notes=(*traced.notes, *cut.notes)), golden)
         progress("proving parity in another process")
         report = prove(draft, evidence, real=not options.random_samples)

@@ -12,11 +12,11 @@ __all__ = ["Precision", "Signatures"]
 SAME = 1e-9  # of the norm; float64 on both sides
 
 
-class Signatures(TorchDispatchMode):
+class Signatures(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, remembers every tensor that an operator makes, by its size, its norm, and one projection."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._seen: dict[int, list[tuple[float, float]]] = {}
 
     def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -36,14 +36,18 @@ class Signatures(TorchDispatchMode):
         )
 
 
-class Precision(TorchDispatchMode):
+class Precision(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, watches for tensors of less than double precision.
 
     Attributes:
         rounded: Whether there was one.
     """
 
-    rounded = False
+    rounded: bool
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rounded = False
 
     def __torch_dispatch__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

@@ -108,7 +108,8 @@ def rounds_inside(model: torch.nn.Module, sample: Tensors, outputs: Sequence[str
         SpecError: forward() fails in float64.
     """
     named, arguments = named_copy(model, call, outputs, torch.float64), _tensors(sample, torch.float64)
-    with Precision() as seen:
+    seen = Precision()
+    with seen:
         _call(named, arguments)
     return seen.rounded
 
@@ -116,7 +117,8 @@ def rounds_inside(model: torch.nn.Module, sample: Tensors, outputs: Sequence[str
 def signatures(model: torch.nn.Module, sample: Tensors, outputs: Sequence[str], call: Call = BY_NAME) -> Signatures:
     """What forward() makes on the way in float64; arguments and errors as for :func:`rounds_inside`."""
     named, arguments = named_copy(model, call, outputs, torch.float64), _tensors(sample, torch.float64)
-    with Signatures() as seen:
+    seen = Signatures()
+    with seen:
         _call(named, arguments)
     return seen
 

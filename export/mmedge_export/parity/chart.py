@@ -41,9 +41,7 @@ def chart_rows(report: ParityReport) -> dict[str, list[Row]]:
 def chart(report: ParityReport, manifest: Manifest) -> Markup:
     """The picture; equal numbers stand at the left, what is not allowed to the right of the dashed line."""
     groups = chart_rows(report)
-    axis = Axis(
-        low=LOWEST, high=HIGHEST, start_px=NAME_PX + ZERO_PX, end_px=WIDTH_PX - NUMBERS_PX, logarithmic=True
-    )
+    axis = Axis(low=LOWEST, high=HIGHEST, start_px=NAME_PX + ZERO_PX, end_px=WIDTH_PX - NUMBERS_PX, logarithmic=True)
     parts, y = [], TOP_PX
     for what, rows in groups.items():
         parts.append(label(0, y + 25, what, "lane-name"))
@@ -96,9 +94,7 @@ def _frame(axis: Axis, bottom: float) -> list[Markup]:
     return parts
 
 
-def _row(
-    tensor: str, comparisons: Sequence[Comparison], manifest: Manifest, axis: Axis, box: Box
-) -> list[Markup]:
+def _row(tensor: str, comparisons: Sequence[Comparison], manifest: Manifest, axis: Axis, box: Box) -> list[Markup]:
     worst = max(comparisons, key=lambda row: row.share)
     parts = [
         line((NAME_PX, box.middle), (axis.end_px, box.middle), "grid"),

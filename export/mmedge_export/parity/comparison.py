@@ -175,9 +175,7 @@ def noise_tolerance(
         noise = np.abs(array - rounded[name])
         scale, everywhere = _scale(array[rows]), _scale(array)
         relative = float(noise.max(initial=0)) / everywhere if everywhere else 0.0
-        tolerances[name] = NOISE_FACTOR * max(
-            float(noise[rows].max(initial=0)), relative * scale, EPSILON * scale
-        )
+        tolerances[name] = NOISE_FACTOR * max(float(noise[rows].max(initial=0)), relative * scale, EPSILON * scale)
     return tolerances
 
 

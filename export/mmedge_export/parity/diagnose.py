@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from mmedge.bundle import MANIFEST
-from mmedge.manifest import Manifest, Stage, read_manifest
+from mmedge.manifest import Stage, read_manifest
 from mmedge.types import Array
 from mmedge_export.graph import stripped, tapped, tensor_specs
 from mmedge_export.isolate import run_isolated
@@ -56,9 +56,7 @@ def _in_graph(evidence: Evidence, traced: Traced, case: Case, folder: Path) -> D
     return _first(evidence.graph, names, expected, given, allowed)
 
 
-def _in_stages(
-    failed: set[str], evidence: Evidence, case: Case, bundle: Path, folder: Path
-) -> Divergence | None:
+def _in_stages(failed: set[str], evidence: Evidence, case: Case, bundle: Path, folder: Path) -> Divergence | None:
     """Every tensor of the first stage that is wrong against the same in the whole graph."""
     manifest = read_manifest((bundle / MANIFEST).read_text(encoding="utf-8"), MANIFEST)
     stage = next((stage for stage in manifest.stages if failed & set(stage.outputs)), None)

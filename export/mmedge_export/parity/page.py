@@ -123,7 +123,7 @@ def _cut_words(manifest: Manifest) -> str:
         return "This model runs as one block, at every decision."
     return (
         "Every node went to the stage of the sensors that it depends on. A ring is a window of results that are kept: "
-        "its stage runs once for each new item. The bar in each box is its share of the multiply-accumulates of one run."
+        "its stage runs once for each new item. The bar in each box is its share of the work of one run of all."
     )
 
 
@@ -202,9 +202,9 @@ def _ways() -> Markup:
     pairs = {
         "torch float64 against its own trace": "The module as it is, run in float64, against what torch.export made of "
         "it: at this precision a difference shows even where it is far too small for float32.",
-        "against the ONNX graph": "Outputs, and the tensors inside at which the graph is cut, against the unsplit graph "
-        "in ONNX Runtime. Allowed: 16 times the rounding noise of each tensor, which is what float32 changes, or for an "
-        "ONNX file what a change of the inputs in their last bit does.",
+        "against the ONNX graph": "Outputs, and the tensors where the graph is cut, against the whole graph in ONNX "
+        "Runtime. Allowed: 16 times the rounding noise of each tensor, which is what float32 changes, or for an ONNX "
+        "file what a change of the inputs in their last bit does.",
         "the ONNX graph against its stages": "The same kernels on the same numbers, cut into stages and, where the "
         "window was split by time, run item by item. Allowed: 32 units in the last place of the largest value.",
         "a batch, other sizes": "One sample alone against the same in a batch, and open axes of an ONNX file at other "

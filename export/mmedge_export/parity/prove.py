@@ -142,15 +142,22 @@ def _one_by_one(
 ) -> tuple[list[Case], References, list[str]]:
     kept, notes = [cases[0]], []
     for case in cases[1:]:
-        try:
-            traced.references([cases[0], case], (), folder)
-            kept.append(case)
-        except (SpecError, ExportError) as refusal:
+        if refusal := _refusal(traced, [cases[0], case], folder):
             notes.append(f"{case.name}: not compared, the model itself fails there ({refusal})")
+        else:
+            kept.append(case)
     if len(kept) == len(cases):
         raise error
     kept, found, more = _references(traced, kept, names, folder)
     return kept, found, notes + more
+
+
+def _refusal(traced: Traced, cases: Sequence[Case], folder: Path) -> str:
+    try:
+        traced.references(cases, (), folder)
+    except (SpecError, ExportError) as error:
+        return str(error)
+    return ""
 
 
 def _finite(references: References, at: slice) -> bool:

@@ -59,7 +59,7 @@ def resized(feed: Feed, axis: SymbolicAxis, size: int) -> dict[str, Array]:
 
 def compare_sizes(
     first: Path,
-    write_second: Callable[[Feed, Path], None],
+    write_second: Callable[[Feed, Path], object],
     axis: SymbolicAxis,
     feeds: Sequence[Feed],
     outputs: Sequence[str],
