@@ -20,7 +20,7 @@ from mmedge_export.parity.cases import Case, located
 from mmedge_export.parity.comparison import Comparison, ParityReport, compare, split_tolerance
 from mmedge_export.source import References, Traced
 
-__all__ = ["STAGES", "Evidence", "gather", "prove"]
+__all__ = ["STAGES", "Evidence", "gather", "prove", "references_of"]
 
 STAGES = "the ONNX graph against its stages"
 
@@ -66,7 +66,7 @@ def gather(traced: Traced, cut: CutGraph, cases: Sequence[Case], folder: Path) -
     """
     outputs = [value.name for value in cut.whole.graph.output]
     inside = [name for name in cut.tensors if name not in outputs and name not in _ports(cut.whole)]
-    kept, references, notes = _references(traced, cases, inside, folder)
+    kept, references, notes = references_of(traced, cases, inside, folder)
     path = folder / "tapped.onnx"
     nodes = range(len(cut.whole.graph.node))
     onnx.save(extract(cut.whole, nodes, _ports(cut.whole), [*outputs, *inside], "tapped"), path)
@@ -119,10 +119,21 @@ def _ports(graph: onnx.ModelProto) -> list[str]:
     return [value.name for value in graph.graph.input]
 
 
-def _references(
+def references_of(
     traced: Traced, cases: Sequence[Case], names: Sequence[str], folder: Path
 ) -> tuple[list[Case], References, list[str]]:
-    """The references of those cases on which the original can be computed, and a note for each of the others."""
+    """The cases on which the original can be computed, what it gives there, and a note for each of the others.
+
+    Args:
+        traced: The original.
+        cases: The samples first; on them it must be possible.
+        names: Tensors that are wanted besides the outputs.
+        folder: For temporary files.
+
+    Raises:
+        SpecError: The original cannot be computed on the samples.
+        ExportError: The same.
+    """
     try:
         found, notes = traced.references(cases, names, folder), list[str]()
     except (SpecError, ExportError) as error:
@@ -133,7 +144,7 @@ def _references(
     if not bad:
         return list(cases), found, notes
     notes += [f"{case.name}: not compared, the model itself gives NaN or infinity there" for case in bad]
-    kept, found, more = _references(traced, [case for case in cases if case not in bad], names, folder)
+    kept, found, more = references_of(traced, [case for case in cases if case not in bad], names, folder)
     return kept, found, notes + more
 
 
@@ -148,7 +159,7 @@ def _one_by_one(
             kept.append(case)
     if len(kept) == len(cases):
         raise error
-    kept, found, more = _references(traced, kept, names, folder)
+    kept, found, more = references_of(traced, kept, names, folder)
     return kept, found, notes + more
 
 
