@@ -72,7 +72,7 @@ def run_command(
     """Measure BUNDLE: its stages, whole runs paced like its sensors, process starts, and its peers in the same run."""
     from mmedge.bundle import open_bundle
     from mmedge.cost import parse_rates
-    from mmedge_bench.page import render_page
+    from mmedge_bench.page.report import render_page
     from mmedge_bench.result import write_result
     from mmedge_bench.suite import Plan, run_suite
     from mmedge_bench.summary import COLUMNS, summarize, to_rows

@@ -20,7 +20,7 @@ from mmedge.errors import MmedgeError
 from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
 from mmedge.records import from_plain, to_plain
-from mmedge.types import NS, Prediction
+from mmedge.types import NS, Array, Prediction
 from mmedge_bench.machine import Meter
 from mmedge_bench.reference_work import reference_work_ns
 from mmedge_bench.result import Segment, StageBlock, Start
@@ -91,7 +91,7 @@ class _Worker:
             name: np.stack([p.outputs[name] for p in log.predictions]) for name in self._manifest.outputs
         }
         columns["t_ns"] = np.array([p.t_ns for p in log.predictions])
-        np.savez(out, **columns)  # type: ignore[arg-type]
+        np.savez(out, **columns)  # type: ignore[arg-type]  # numpy's annotation has a keyword of its own in the way
         return {}
 
     def segment(self, scenario: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -1,5 +1,0 @@
-"""stub"""
-
-
-def render_page(result):
-    return ""
