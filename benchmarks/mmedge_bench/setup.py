@@ -16,6 +16,7 @@ from mmedge.stages import StageGraph
 from mmedge.stream import Stream
 from mmedge.types import Packet, Prediction
 from mmedge.unsplit import WHOLE, unsplit
+from mmedge_bench.injection import Injection, SlowedSession
 from mmedge_bench.openvino_peer import OpenVinoSession
 from mmedge_bench.window_loop import WindowLoop
 
@@ -36,6 +37,7 @@ class Setup:
         tick: When to decide.
         threads: Of one operator.
         rates_hz: Packets per second.
+        injection: What is done to a stage of the bundle, to see whether the suite notices.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Setup:
     tick: str
     threads: int
     rates_hz: dict[str, float]
+    injection: Injection | None = None
 
 
 class Loop(Protocol):
@@ -73,6 +76,8 @@ def open_loop(setup: Setup) -> Loop:
         MmedgeError: It cannot be opened; the text says why it has to be skipped.
     """
     if setup.kind == "staged":
+        if setup.injection:
+            return _injected(setup, setup.injection)
         return load(setup.bundle, variant=setup.variant, threads=setup.threads).stream(setup.tick)
     bundle = open_bundle(setup.bundle)
     manifest = unsplit(bundle.manifest)
@@ -81,6 +86,17 @@ def open_loop(setup: Setup) -> Loop:
     if setup.kind == "window":
         return WindowLoop(manifest, graph, setup.tick, fronts)
     return Stream(manifest, graph, setup.tick, fronts)
+
+
+def _injected(setup: Setup, injection: Injection) -> Stream:
+    bundle = open_bundle(setup.bundle)
+    files = bundle.manifest.variants[setup.variant].files
+    sessions: dict[str, Session] = {
+        name: OrtSession(bundle.read(file), threads=setup.threads, name=name) for name, file in files.items()
+    }
+    sessions[injection.stage] = SlowedSession(sessions[injection.stage], injection)
+    fronts = {name: front_end(port, bundle.read) for name, port in bundle.manifest.ports.items()}
+    return Stream(bundle.manifest, StageGraph(bundle.manifest, sessions), setup.tick, fronts)
 
 
 def _session(setup: Setup, bundle: Bundle) -> Session:

@@ -16,6 +16,7 @@ from mmedge.errors import InputError, MmedgeError
 from mmedge.records import from_plain, to_plain
 from mmedge.types import Array
 from mmedge_bench.contestants import Candidate, candidates, prepare
+from mmedge_bench.injection import Injection
 from mmedge_bench.machine import describe_machine, read_state
 from mmedge_bench.pool import Process
 from mmedge_bench.result import SCHEMA, Contestant, MachineState, Result, Segment, StageBlock, Start
@@ -45,6 +46,7 @@ class Plan:
         threads: Of one operator, for everyone.
         scenarios: In this order.
         peers: Names of contestants; empty for all.
+        injection: What is done to a stage, to see whether the suite notices.
     """
 
     bundle: Path
@@ -55,6 +57,7 @@ class Plan:
     threads: int
     scenarios: tuple[Scenario, ...]
     peers: tuple[str, ...] = ()
+    injection: Injection | None = None
 
 
 def run_suite(plan: Plan, progress: Progress) -> Result:
@@ -136,6 +139,7 @@ def _setups(plan: Plan, bundle: Bundle, folder: Path, progress: Progress) -> tup
             tick=tick,
             threads=plan.threads,
             rates_hz=rates,
+            injection=plan.injection,
         )
     return setups, skipped
 

@@ -40,8 +40,8 @@ def tail_figure(result: Result) -> Markup:
     latency = _decades(low, top, BOX.bottom, BOX.y)
     parts = _grid(latency)
     for percent in (0, 90, 99, 99.9, 99.99):
-        if (one_in := 1 / (1 - percent / 100)) <= most:
-            x = rarity.at(one_in)
+        if 1 / (1 - percent / 100) <= most:
+            x = rarity.at(1 / (1 - percent / 100))
             parts.append(line((x, BOX.y), (x, BOX.bottom), "grid"))
             text = f"p{percent:g}" if percent else "all"
             parts.append(label(x, BOX.bottom + 18, text, "tick", "middle"))

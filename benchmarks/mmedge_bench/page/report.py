@@ -9,7 +9,15 @@ from mmedge.page.document import document, scrolled, section
 from mmedge.page.markup import Markup, element, escaped, join
 from mmedge.page.numbers import datum, milliseconds, rounded, times_text
 from mmedge_bench.page.figures import pareto_figure, ratio_figure, tail_figure
-from mmedge_bench.page.tables import ages_table, caveats, contest_table, definitions, parts_table, skipped_list
+from mmedge_bench.page.tables import (
+    ages_table,
+    caveats,
+    contest_table,
+    definitions,
+    parts_table,
+    skipped_list,
+    who_list,
+)
 from mmedge_bench.page.timeline import timeline_figure
 from mmedge_bench.page.waterfall import waterfall
 from mmedge_bench.result import Result
@@ -30,7 +38,6 @@ STYLE = """
 path[class*=rival] { fill: none; stroke-width: 1.7; } text[class*=rival] { stroke: none; }
 .late { fill: var(--bad); stroke: none; } .in-time { fill: var(--accent); stroke: none; }
 td .unit, th[scope=row] .unit { display: block; font-weight: 400; font-size: 12px; color: var(--soft); }
-th[scope=row] .unit { max-width: 21em; }
 .rest { background: var(--faint); } .part.rest { color: var(--paper); }
 """
 
@@ -55,9 +62,10 @@ def _sections(result: Result, rows: Sequence[Row]) -> list[Markup]:
     sections = [
         section(
             "Everybody, in the same run",
-            "All contestants took turns on the same packets. Intervals are where a run of the same length would be "
-            "expected, 95 %. Nothing was trimmed.",
+            "All contestants took turns on the same packets. Under each number is where a run of the same length would "
+            "be expected, 95 %; few: too few decisions to know that tail. Nothing was trimmed.",
             scrolled(contest_table(result, rows), "table of contestants"),
+            who_list(result),
             *skipped_list(result),
         )
     ]

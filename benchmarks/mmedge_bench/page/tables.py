@@ -10,7 +10,7 @@ from mmedge_bench.result import Result
 from mmedge_bench.statistics import Estimate, estimate
 from mmedge_bench.summary import Row
 
-__all__ = ["ages_table", "caveats", "contest_table", "definitions", "parts_table", "skipped_list"]
+__all__ = ["ages_table", "caveats", "contest_table", "definitions", "parts_table", "skipped_list", "who_list"]
 
 LATENCIES = ("p50", "p90", "p95", "p99", "p99.9", "max")
 ENOUGH = {"p99": 300, "p99.9": 3000}  # decisions, so that about three lie beyond
@@ -30,9 +30,14 @@ def contest_table(result: Result, rows: Sequence[Row]) -> Markup:
         n = row.latency_ms["p50"].n if row.latency_ms else None
         cells += [_value(n), _share(row.missed if row.latency_ms else None), _value(row.start_s or None)]
         cells += [_value(row.peak_mib or None), _value(row.contestant.difference)]
-        name = element("th", escaped(row.contestant.name), _small(row.contestant.what), scope="row")
+        name = element("th", escaped(row.contestant.name), scope="row")
         lines.append(element("tr", name, *cells, class_="ours" if row.contestant == result.ours else None))
     return element("table", element("thead", head), element("tbody", join(lines)))
+
+
+def who_list(result: Result) -> Markup:
+    """What each contestant is, in a line."""
+    return definitions({contestant.name: contestant.what for contestant in result.took_part})
 
 
 def parts_table(result: Result) -> Markup:
@@ -110,7 +115,7 @@ def _estimate(value: Estimate | None, name: str) -> Markup:
     if value is None:
         return element("td", escaped(UNKNOWN))
     interval = f"{rounded(value.low)} to {rounded(value.high)}"
-    few = " few samples" if value.n < ENOUGH.get(name, 0) else ""
+    few = ", few" if value.n < ENOUGH.get(name, 0) else ""
     return element("td", datum(value.value, rounded(value.value)), _small(interval + few))
 
 
