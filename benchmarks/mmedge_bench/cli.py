@@ -58,6 +58,7 @@ def bench_command() -> None:
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of one operator, for all.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write every sample as JSON.")
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to look at.")
+@click.option("--trtexec", is_flag=True, help="Also print what an engine-only benchmark would say, and why it differs.")
 @click.option("--json", "json_output", is_flag=True, help="Print the table as JSON.")
 def run_command(
     bundle: Path,
@@ -75,7 +76,7 @@ def run_command(
     from mmedge_bench.page.report import render_page
     from mmedge_bench.result import write_result
     from mmedge_bench.suite import Plan, run_suite
-    from mmedge_bench.summary import COLUMNS, summarize, to_rows
+    from mmedge_bench.summary import COLUMNS, engine_only, summarize, to_rows
 
     rates = parse_rates(told["rates"], open_bundle(bundle).manifest) if told["rates"] else {}
     chosen = [s for s in SCENARIOS if (s.name in told["scenarios"] if told["scenarios"] else s.by_default)]
@@ -108,6 +109,8 @@ def run_command(
     for contestant in result.contestants:
         if contestant.skipped:
             click.echo(f"skipped: {contestant.name}: {contestant.skipped}")
+    if told["trtexec"]:
+        click.echo(engine_only(result))
     for warning in result.warnings:
         click.echo(f"warning: {warning}")
     for path in filter(None, (output, page)):

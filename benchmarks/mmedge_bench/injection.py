@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter_ns, sleep
+from time import sleep, thread_time_ns
 
 from mmedge.backends.base import Buffers, Session
 
@@ -15,7 +15,7 @@ class Injection:
 
     Attributes:
         stage: Its name.
-        slower: Share of its own time that every run takes longer, by computing.
+        slower: Share of its own processor time that every run takes longer, by computing.
         stall_at: Number of the run that stalls; -1 for none.
         stall_ms: For how long.
     """
@@ -44,11 +44,11 @@ class SlowedSession:
 
         def call() -> None:
             nonlocal runs
-            begin = perf_counter_ns()
+            begin = thread_time_ns()
             run()
-            end = perf_counter_ns()
+            end = thread_time_ns()
             until = end + int(told.slower * (end - begin))
-            while perf_counter_ns() < until:
+            while thread_time_ns() < until:
                 pass
             if runs == told.stall_at:
                 sleep(told.stall_ms / 1e3)

@@ -54,7 +54,7 @@ SCENARIOS = (
         name="stages",
         what="Each stage and each front end alone, warm, on fixed recorded data, in fresh processes.",
         seconds=0,
-        rounds=6,
+        rounds=8,
     ),
     Scenario(
         name="closed-loop",

@@ -52,7 +52,7 @@ def estimate(groups: Sequence[npt.ArrayLike], percent: float, confidence: float 
     groups are drawn first, then blocks within them.
     """
     arrays = [np.asarray(group, np.float64) for group in groups]
-    drawn = [percentile(rows, percent) for rows in _resamples(arrays, np.random.default_rng(SEED))]
+    drawn = _drawn_percentiles(arrays, percent, np.random.default_rng(SEED))
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     value = percentile(np.concatenate(arrays), percent)
     return Estimate(value=value, low=float(low), high=float(high), n=sum(map(len, arrays)))
@@ -64,22 +64,32 @@ def estimate_ratio(
     """A percentile of b over that of a, with an interval; see :func:`estimate`."""
     first, second = ([np.asarray(group, np.float64) for group in groups] for groups in (a, b))
     random = np.random.default_rng(SEED)
-    pairs = zip(_resamples(first, random), _resamples(second, random), strict=True)
-    drawn = [percentile(rows, percent) / percentile(base, percent) for base, rows in pairs]
+    drawn = _drawn_percentiles(second, percent, random) / _drawn_percentiles(first, percent, random)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     value = percentile(np.concatenate(second), percent) / percentile(np.concatenate(first), percent)
     return Estimate(value=value, low=float(low), high=float(high), n=sum(map(len, second)))
 
 
-def _resamples(groups: Sequence[Numbers], random: np.random.Generator) -> list[Numbers]:
-    return [_resample(groups, random) for _ in range(RESAMPLES)]
+def _drawn_percentiles(groups: Sequence[Numbers], percent: float, random: np.random.Generator) -> Numbers:
+    """[RESAMPLES] the percentile of each resample."""
+    chosen = random.integers(len(groups), size=(RESAMPLES, len(groups)))
+    longest = max(map(len, groups))
+    drawn = np.full((RESAMPLES, len(groups), longest), np.inf)  # padding sorts behind everything
+    counts = np.zeros(RESAMPLES, np.int64)
+    for number, group in enumerate(groups):
+        rows, slots = np.nonzero(chosen == number)
+        drawn[rows, slots, : len(group)] = _blocks(group, len(rows), random)
+        np.add.at(counts, rows, len(group))
+    ordered = np.sort(drawn.reshape(RESAMPLES, -1), axis=1)
+    ranks = np.maximum(np.ceil(percent / 100 * counts - 1e-9).astype(np.int64), 1) - 1
+    found: Numbers = ordered[np.arange(RESAMPLES), ranks]
+    return found
 
 
-def _resample(groups: Sequence[Numbers], random: np.random.Generator) -> Numbers:
-    drawn = []
-    for at in random.integers(len(groups), size=len(groups)):
-        group = groups[at]
-        length = min(BLOCK, len(group))
-        starts = random.integers(len(group) - length + 1, size=-(-len(group) // length))
-        drawn.append(group[(starts[:, None] + np.arange(length)).ravel()[: len(group)]])
-    return np.concatenate(drawn)
+def _blocks(group: Numbers, count: int, random: np.random.Generator) -> Numbers:
+    """[count, N] resamples of one group, made of blocks of neighbours."""
+    length = min(BLOCK, len(group))
+    starts = random.integers(len(group) - length + 1, size=(count, -(-len(group) // length)))
+    at = (starts[:, :, None] + np.arange(length)).reshape(count, -1)[:, : len(group)]
+    drawn: Numbers = group[at]
+    return drawn

@@ -14,6 +14,7 @@ __all__ = [
     "COLUMNS",
     "Row",
     "deadline_ms",
+    "engine_only",
     "latencies_ms",
     "segments_of",
     "spread_of_ratios",
@@ -100,6 +101,27 @@ def spread_of_ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[fl
     """Theirs over ours, round by round: smallest, median, largest."""
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=False) if a > 0)
     return (ratios[0], float(np.median(ratios)), ratios[-1]) if ratios else (float("nan"),) * 3
+
+
+def engine_only(result: Result) -> str:
+    """The number that trtexec and its like would print for one decision, and why it is not ours."""
+    rows = summarize(result)
+    segments = segments_of(result, result.ours.name, "paced")
+    parts = {name: _stage_ms(result, name) for segment in segments[:1] for name in segment.stage_ns}
+    if not parts or not all(parts.values()) or not rows[0].latency_ms:
+        return "engine only: run the scenarios stages and paced for this"
+    told = " + ".join(f"{name} {value:.3f}" for name, value in parts.items())
+    ours = rows[0].latency_ms["p50"].value
+    return (
+        f"engine only: {told} = {sum(parts.values()):.3f} ms, medians of back-to-back runs on fixed input, as trtexec "
+        f"prints them; from sensor to decision: {ours:.3f} ms. The first counts every stage once and leaves out front "
+        "ends, copies, Python, cold caches and waiting; the second runs only the stages that have something new."
+    )
+
+
+def _stage_ms(result: Result, stage: str) -> float:
+    blocks = [block for block in result.blocks if block.contestant == result.ours.name and block.part == stage]
+    return percentile(np.concatenate([block.wall_ns for block in blocks]), 50) / 1e6 if blocks else 0.0
 
 
 def _row(result: Result, contestant: Contestant) -> Row:

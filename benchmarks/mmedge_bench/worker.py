@@ -28,7 +28,7 @@ from mmedge_bench.scenarios import Scenario
 from mmedge_bench.setup import Loop, Setup, open_loop
 from mmedge_bench.workload import Arrival, Workload, make_workload, ticks_of
 
-__all__ = ["Log", "drive", "main"]
+__all__ = ["Log", "Worker", "drive", "main"]
 
 WARM_UP_S = 0.5
 BLOCK = 40  # runs of a part in one block
@@ -79,7 +79,14 @@ def _sleep_until(due_ns: int) -> None:
         sleep(left / NS)
 
 
-class _Worker:
+class Worker:
+    """Answers one request at a time; see the module.
+
+    Args:
+        setup: How the contestant is opened.
+        name: Its name.
+    """
+
     def __init__(self, setup: Setup, name: str) -> None:
         self._setup, self._name = setup, name
         self._bundle = open_bundle(setup.bundle)
@@ -229,7 +236,7 @@ def main() -> None:
     answers = sys.stdout
     sys.stdout = sys.stderr  # a library that prints must not talk into the answers
     try:
-        worker = _Worker(from_plain(Setup, told["setup"]), told["name"])
+        worker = Worker(from_plain(Setup, told["setup"]), told["name"])
         for line in _requests(told, worker):
             answers.write(json.dumps(line) + "\n")
             answers.flush()
@@ -237,7 +244,7 @@ def main() -> None:
         answers.write(json.dumps({"error": str(error)}) + "\n")
 
 
-def _requests(told: Mapping[str, Any], worker: _Worker) -> Iterator[Any]:
+def _requests(told: Mapping[str, Any], worker: Worker) -> Iterator[Any]:
     del told
     for line in sys.stdin:
         request = json.loads(line)
