@@ -29,7 +29,11 @@ td, th[scope=row] { vertical-align: top; }
 td.words, th.words { text-align: left; white-space: normal; min-width: 150px; }
 :root { --text: #8a6a00; --tensor: #2b7a3d; --state: #86553a; }
 @media screen and (prefers-color-scheme: dark) { :root { --text: #e0bd55; --tensor: #7fd08f; --state: #d3a284; } }
-@media print { .shares { min-width: 0; } }
+@media print {
+  .shares { min-width: 0; max-width: 135mm; }
+  .legend, tr { break-inside: avoid; }
+  table { break-inside: auto; }
+}
 """
 
 
