@@ -216,8 +216,10 @@ def test_the_same_checkpoint_gives_the_same_bundle(save, tmp_path):
 
 
 def test_shipped_graphs_do_not_name_the_users_files(save, tmp_path):
-    export(save("late"), tmp_path / "late.mmedge", RANDOM)
-    for path in (tmp_path / "late.mmedge").rglob("*.onnx"):
+    whole = tmp_path / "whole.onnx"
+    export(save("late"), tmp_path / "late.mmedge", ExportOptions(random_samples=True, keep_whole=whole))
+    shipped = [path for path in (tmp_path / "late.mmedge").rglob("*") if path.suffix in {".onnx", ".json", ".html"}]
+    for path in (whole, *shipped):
         assert b"fusion_models" not in path.read_bytes()
         assert b".py" not in path.read_bytes()
 

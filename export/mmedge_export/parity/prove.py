@@ -19,6 +19,7 @@ from mmedge_export.isolate import run_isolated
 from mmedge_export.parity.cases import Case, located
 from mmedge_export.parity.comparison import Comparison, ParityReport, compare, split_tolerance
 from mmedge_export.source import References, Traced
+from mmedge_export.user_code import first_line
 
 __all__ = ["STAGES", "Evidence", "gather", "prove", "references_of"]
 
@@ -167,7 +168,7 @@ def _refusal(traced: Traced, cases: Sequence[Case], folder: Path) -> str:
     try:
         traced.references(cases, (), folder)
     except (SpecError, ExportError) as error:
-        return str(error)
+        return first_line(error.__cause__ or error)  # our own text names files of the user's, and the bundle travels
     return ""
 
 
