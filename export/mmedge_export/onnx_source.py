@@ -111,20 +111,22 @@ class OriginalFile:
         """What the file gives at other sizes of its open axes, and which of them are open in name only."""
         rows, notes = list[Comparison](), list[str]()
         axes, outputs = symbolic_axes(self.source.model), self.source.spec.returns
-        for axis in axes:
-            name, position = axis.places[0]
-            sizes = [] if axis.is_batch else other_sizes(samples[0][name].shape[position])
-            feeds = [
-                each for size in sizes for feed in [resized(samples[0], axis, size)] for each in (feed, _nudged(feed))
-            ]
+        batched = {name for axis in axes for name, position in axis.places if position == 0}
+        if batched == samples[0].keys():
             try:
-                if sizes:
-                    rows += compare_sizes(original, self.source.write_at, axis, feeds, outputs, folder)
-                elif len(axis.places) == len(samples[0]):
-                    rows += compare_batch(original, samples[:TOGETHER], outputs)
+                rows += compare_batch(original, samples[:TOGETHER], outputs)
+            except ExportError as error:
+                notes.append(f"the batch axis is open in name only: it cannot be {TOGETHER} ({error})")
+        for axis in (axis for axis in axes if not axis.is_batch):
+            name, position = axis.places[0]
+            sizes = other_sizes(samples[0][name].shape[position])
+            pairs = [(feed, _nudged(feed)) for feed in (resized(samples[0], axis, size) for size in sizes)]
+            feeds = [feed for pair in pairs for feed in pair]
+            try:
+                rows += compare_sizes(original, self.source.write_at, axis, feeds, outputs, folder)
             except (ExportError, SpecError) as error:
-                sizes_tried = " and ".join(map(str, sizes or [TOGETHER]))
-                notes.append(f"the axis {axis.name} is open in name only: it cannot be {sizes_tried} ({error})")
+                tried = " and ".join(map(str, sizes))
+                notes.append(f"the axis {axis.name} is open in name only: it cannot be {tried} ({error})")
         return rows, notes
 
     def diverging(self, feed: Feed) -> Divergence | None:

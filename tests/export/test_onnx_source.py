@@ -89,6 +89,19 @@ def test_a_symbolic_axis_is_fixed_at_the_size_of_the_spec_and_the_bundle_says_so
     assert sizes == {"time = 24", "time = 49"}  # where the bundle is fixed, the file is not
 
 
+def test_outputs_that_pair_the_samples_of_a_batch_are_told_and_not_refused(project):
+    """As CLIP's similarities."""
+    turned = [("Transpose", ["heard"], ["turned"], {}), ("MatMul", ["seen", "turned"], ["pairs"], {})]
+    model = late_graph(also=turned)
+    model.graph.output.append(helper.make_tensor_value_info("pairs", TensorProto.FLOAT, ["batch", "others"]))
+    onnx.save(model, project / "late.onnx")
+    (project / "SPEC.toml").write_text(spec_text("late") + '[outputs.pairs]\ntask = "regression"\n')
+    notes = export(project / "late.onnx", project / "late.mmedge", RANDOM).parity.notes
+    assert notes == (
+        "the batch axis is open in name only: it cannot be 2 (pairs becomes [2, 2] then, expected [2, 1])",
+    )
+
+
 def test_an_axis_that_is_open_in_name_only_is_told(project):
     flat = [("Constant", [], ["length"], {"value": numpy_helper.from_array(np.array([1, 960], np.int64))})]
     flat += [("Reshape", ["audio", "length"], ["flat_sound"], {})]
@@ -100,7 +113,7 @@ def test_an_axis_that_is_open_in_name_only_is_told(project):
     (project / "SPEC.toml").write_text(spec)
     notes = export(project / "late.onnx", project / "late.mmedge", RANDOM).parity.notes
     assert any(note.startswith("the axis time is open in name only: it cannot be 24 and 49") for note in notes)
-    assert any(note.startswith("the axis batch is open in name only: it cannot be 2") for note in notes)
+    assert any(note.startswith("the batch axis is open in name only: it cannot be 2") for note in notes)
 
 
 def test_one_symbol_cannot_be_two_sizes(project):

@@ -240,3 +240,10 @@ def test_notes_of_another_exporter_are_no_error():
     node = helper.make_node("Conv", ["x"], ["y"])
     node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="not a list (")
     assert divergence_at(node, "y") == Divergence(operator="Conv", tensor="y")
+
+
+def test_a_broken_stage_of_single_pictures_is_refused_with_the_tensor_that_it_makes(save, tmp_path):
+    checkpoint = save("window gru", frames=3, outputs="event")
+    why, _ = refusal(checkpoint, tmp_path, stage="onnx/fp32/image.item.onnx", weight="model.camera.layers.3.weight")
+    assert "the ONNX graph against its stages" in why
+    assert re.search(r"first at node \w+ '\w+'.*\(fusion_models\.py:\d+ in \w+\.forward\)", why)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from mmedge.errors import ExportError
 from mmedge.types import Array
 from mmedge_export.graph_check import dims
 from mmedge_export.isolate import run_each
@@ -102,12 +103,15 @@ def compare_batch(path: Path, feeds: Sequence[Feed], outputs: Sequence[str]) -> 
     """Samples one by one against the same in one batch, in a graph that leaves its batch axis open.
 
     Raises:
-        ExportError: It cannot be run on a batch.
+        ExportError: It cannot be run on a batch, or does not give one row for each sample.
     """
     batch = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
     *alone, together = run_each(path, [*feeds, batch])
     expected = {name: np.concatenate([row[name] for row in alone]) for name in outputs}
     given = {name: together[name] for name in outputs}
+    for name in outputs:
+        if given[name].shape != expected[name].shape:
+            raise ExportError(f"{name} becomes {list(given[name].shape)} then, expected {list(expected[name].shape)}")
     # other kernels for another batch may round otherwise; axes mixed up are a far larger difference
     return compare(
         f"the original file on one sample against a batch of {len(feeds)}", expected, given, loose_tolerance(expected)
