@@ -16,7 +16,7 @@ from mmedge.types import Array
 from mmedge_export.call import Call
 from mmedge_export.graph_check import check_graph
 from mmedge_export.named import Named, named_copy
-from mmedge_export.user_code import USER_ERRORS, first_line, interrupted, reason
+from mmedge_export.user_code import USER_ERRORS, interrupted, reason
 
 __all__ = ["OPSET", "reference_outputs", "trace"]
 
@@ -43,7 +43,9 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
     arguments = _tensors(inputs, torch.float32)
     _call(named, arguments)  # a mistake in the spec is told in forward()'s own words, not in the exporter's
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        # With gradients, one pass of the exporter lays out what attention gives in another way than the pass before it
+        # took for granted ("Cannot view a tensor with shape ...": Swin's, and others with a learned bias).
+        with _quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
             program = torch.onnx.export(
                 named,
                 (),
@@ -57,7 +59,7 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
     except torch.onnx.errors.OnnxExporterError as error:
         if interrupted(error):
             raise KeyboardInterrupt from error
-        raise ExportError(f"torch.onnx could not export the model: {reason(error)}") from error
+        raise ExportError(f"torch.onnx could not export the model: {reason(error)}{_advice(error)}") from error
     if program is None:
         raise ExportError("torch.onnx gave no program")
     program.save(path, external_data=False)
@@ -129,7 +131,12 @@ def _call(named: Named, arguments: dict[str, torch.Tensor]) -> tuple[torch.Tenso
 
 
 def _advice(error: BaseException) -> str:
-    text = first_line(error)
+    text = reason(error)
+    if "data-dependent" in text:
+        return (
+            "; a graph is the same for all inputs, so what is computed, and of which size, must not depend on their "
+            "values: choose with torch.where(), or leave it out in a wrapper module"
+        )
     if "CUDA" in text or "cuda" in text:
         return "; this machine exports on the CPU: write .to(self.some_parameter.device) instead of a fixed device"
     return ""
