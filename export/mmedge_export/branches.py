@@ -43,7 +43,10 @@ def _inlined(graph: onnx.GraphProto, branch: onnx.GraphProto, outputs: list[str]
         added.name = names[tensor.name]
     nodes = [renamed(node, names) for node in branch.node]
     given = (names.get(value.name, value.name) for value in branch.output)
-    return [*nodes, *(helper.make_node("Identity", [inside], [name]) for inside, name in zip(given, outputs, strict=True))]
+    return [
+        *nodes,
+        *(helper.make_node("Identity", [inside], [name]) for inside, name in zip(given, outputs, strict=True)),
+    ]
 
 
 def renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:

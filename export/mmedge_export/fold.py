@@ -43,7 +43,8 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         model: Its inputs have static shapes.
 
     Returns:
-        A new model, in which branches that constants decide are taken. Nothing that depends on data is touched, and nothing large is made.
+        A new model, in which branches that constants decide are taken. Nothing that depends on data is touched, and
+        nothing large is made.
     """
     folded = onnx.ModelProto()
     folded.CopyFrom(model)

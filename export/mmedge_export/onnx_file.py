@@ -62,7 +62,7 @@ def supported(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     ):
         raise CheckpointError(
             f"{where} uses {', '.join(foreign[:3])}, which ONNX does not define; write it without the "
-            "optimisations of one runtime"
+            "optimisations of one runtime, and quantised models in the QDQ format"
         )
     if random := sorted({node.op_type for node in _nodes(model.graph)} & RANDOM):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""States of graphs of others: an LSTM's are [layers, batch, width], a cache is what its author liked; here all are alike."""
+"""States of graphs of others, where the batch axis is anywhere: an LSTM's are [layers, batch, width]."""
 
 import numpy as np
 import onnx

@@ -31,10 +31,15 @@ def model(graph: onnx.GraphProto, *, opset: int, ir: int) -> onnx.ModelProto:
 
 
 def voice_detector(*, opset: int = 16) -> onnx.ModelProto:
-    """Silero's shape: input [batch, N], state [2, batch, 8], the sample rate a scalar that chooses a branch; no node has a name."""
+    """Silero's shape: input [batch, N], state [2, batch, 8], a sample rate that chooses a branch."""
 
     def branch(rate: str, kernel: int, stride: int) -> onnx.GraphProto:
-        shapes = {"filters": (WIDTH, 1, kernel), "w": (1, 4 * WIDTH, WIDTH), "r": (1, 4 * WIDTH, WIDTH), "b": (1, 8 * WIDTH)}
+        shapes = {
+            "filters": (WIDTH, 1, kernel),
+            "w": (1, 4 * WIDTH, WIDTH),
+            "r": (1, 4 * WIDTH, WIDTH),
+            "b": (1, 8 * WIDTH),
+        }
         nodes = [
             helper.make_node("Unsqueeze", ["input", "one"], ["wave"]),
             helper.make_node("Conv", ["wave", "filters"], ["bands"], kernel_shape=[kernel], strides=[stride]),
@@ -63,7 +68,7 @@ def voice_detector(*, opset: int = 16) -> onnx.ModelProto:
 
 
 def denoiser(*, opset: int = 11, ir: int = 3) -> onnx.ModelProto:
-    """GTCRN's shape: one frame of a spectrum and caches of convolutions; an old file, whose weights are inputs as well."""
+    """GTCRN's shape: a frame of a spectrum, caches of convolutions, and weights that are inputs as in old files."""
     initial = [
         *weights(3, {"kernel": (4, 2, 3, 3), "back": (2, 4, 1, 1), "mix": (4, 4)}),
         *numbers(begin=[1], end=[9], time=[2]),
@@ -90,12 +95,16 @@ def denoiser(*, opset: int = 11, ir: int = 3) -> onnx.ModelProto:
         value("tra_cache", [1, 1, 4]),
         *(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in initial),
     ]
-    outputs = [value("enh", [1, BINS, 1, 2]), value("conv_cache_out", [1, 2, 2, BINS]), value("tra_cache_out", [1, 1, 4])]
+    outputs = [
+        value("enh", [1, BINS, 1, 2]),
+        value("conv_cache_out", [1, 2, 2, BINS]),
+        value("tra_cache_out", [1, 1, 4]),
+    ]
     return model(helper.make_graph(nodes, "denoiser", inputs, outputs, initial), opset=opset, ir=ir)
 
 
 def recognizer(*, opset: int = 13) -> onnx.ModelProto:
-    """A streaming Zipformer's shape: features [N, T, C], keys [left, N, D] before them, and how many came so far, int64 [N]."""
+    """A streaming Zipformer's shape: features [N, T, C], keys [left, N, D], and a count int64 [N]."""
     nodes = [
         helper.make_node("MatMul", ["x", "wk"], ["k"]),
         helper.make_node("Transpose", ["k"], ["keys"], perm=[1, 0, 2]),  # [T, N, D]
