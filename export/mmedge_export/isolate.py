@@ -45,7 +45,7 @@ def run_isolated(what: Path, samples: Sequence[Mapping[str, Array]], *, timeout_
         if child.returncode < 0:
             raise ExportError(
                 f"running {what.name} killed its process (signal {-child.returncode}), as ONNX Runtime does where "
-                "shapes do not fit while it runs; look for a .squeeze() without a dim, which at batch 1 takes that axis, too"
+                "shapes do not fit while it runs; look for a .squeeze() without a dim, which at batch 1 takes that axis"
             )
         if child.returncode:
             last = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]

@@ -7,10 +7,14 @@ pytest.importorskip("transformers")
 
 import torch
 from architectures.page import PAGE, line
-from architectures.table import ARCHITECTURES, Architecture, build, exported
+from architectures.table import ARCHITECTURES, PICTURE_AND_WORDS, Architecture, build, exported, write_tokenizer
+from click.testing import CliRunner
+from mmedge_export.checkpoint import call_factory
 from mmedge_export.named import named_copy
+from mmedge_export.pipeline import ExportOptions, export
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.spec import read_spec
+from mmedge_export.spec_cli import spec_command
 
 import mmedge
 
@@ -39,9 +43,46 @@ def test_a_third_party_architecture_is_exported_split_and_run_as_torch_runs_it(r
     assert line(row, done) in PAGE.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
-def test_a_model_whose_sizes_depend_on_data_is_refused_by_the_line_where_they_do(tmp_path):
-    from architectures.table import PICTURE_AND_WORDS
+@pytest.mark.parametrize(
+    ("factory", "shapes", "modalities", "outputs"),
+    [
+        (
+            "reading:clip",
+            ["input_ids=1,8", "pixel_values=1,3,32,32"],
+            ["text", "camera"],
+            ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"],
+        ),
+        (
+            "reading:whisper",
+            ["input_features=1,16,80", "decoder_input_ids=1,8"],
+            ["audio", "text"],
+            ["logits", "encoder_last_hidden_state"],
+        ),
+    ],
+)
+def test_a_first_spec_of_a_third_party_module_needs_a_tokenizer_to_export(
+    tmp_path, monkeypatch, factory, shapes, modalities, outputs
+):
+    monkeypatch.chdir(tmp_path)
+    options = [part for shape in shapes for part in ("--shape", shape)]
+    told = CliRunner().invoke(spec_command, ["init", f"architectures.{factory}", *options], catch_exceptions=False)
+    assert told.exit_code == 0
+    spec = read_spec((tmp_path / "SPEC.toml").read_text(), "SPEC.toml")
+    assert [port.modality for port in spec.ports.values()] == modalities
+    assert list(spec.outputs) == outputs
+    write_tokenizer(tmp_path / "tokenizer.json")
+    torch.save(call_factory(f"architectures.{factory}", {}).state_dict(), tmp_path / "weights.pt")
+    export(tmp_path / "weights.pt", tmp_path / "out.mmedge", ExportOptions(random_samples=True))
 
+
+def test_without_shapes_the_names_and_annotations_of_a_forward_tell_its_sensors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(spec_command, ["init", "architectures.reading:clip"], catch_exceptions=False)
+    spec = read_spec((tmp_path / "SPEC.toml").read_text(), "SPEC.toml")
+    assert {name: port.modality for name, port in spec.ports.items()} == {"input_ids": "text", "pixel_values": "camera"}
+
+
+def test_a_model_whose_sizes_depend_on_data_is_refused_by_the_line_where_they_do(tmp_path):
     row = Architecture(name="ViLT", factory="reading:vilt", inputs=PICTURE_AND_WORDS, outputs=("logits",))
     with pytest.raises(mmedge.ExportError, match=r"data-dependent.*modeling_vilt\.py:\d+.*torch\.where") as refused:
         exported(row, tmp_path)
