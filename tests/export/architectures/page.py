@@ -8,8 +8,8 @@ from pathlib import Path
 from architectures.table import ARCHITECTURES, Architecture, exported
 from mmedge_export.pipeline import Exported
 
-from mmedge.cost import StageCost, default_rates, predict_saving
-from mmedge.manifest import Manifest
+from mmedge.cost import default_rates
+from mmedge.manifest import Manifest, Stage
 
 __all__ = ["PAGE", "line"]
 
@@ -50,17 +50,20 @@ def line(row: Architecture, done: Exported) -> str:
 
 def saving(manifest: Manifest) -> float:
     """How many times less work the stages are at their own rates."""
-    costs = [
-        StageCost(
-            name=stage.name,
-            ms=manifest.macs[stage.name],
-            macs=manifest.macs[stage.name],
-            bytes_out=0,
-            runs_unsplit=manifest.ports[stage.ports[0]].camera.frames if stage.per_item else 1,
-        )
-        for stage in manifest.stages
-    ]
-    return 1 / predict_saving(manifest, costs, default_rates(manifest)).ratio
+    rates_hz = default_rates(manifest)
+    decisions_hz = max(rates_hz.values())
+    whole = staged = 0.0
+    for stage in manifest.stages:
+        news_hz = min(decisions_hz, sum(rates_hz[port] for port in stage.ports))
+        whole += decisions_hz * manifest.macs[stage.name] * _items(manifest, stage)
+        staged += news_hz * manifest.macs[stage.name]
+    return whole / staged
+
+
+def _items(manifest: Manifest, stage: Stage) -> int:
+    """Runs of a stage in one run of the whole model."""
+    made = [manifest.tensors[name] for name in stage.outputs] if stage.per_item else []
+    return max((spec.shape[spec.window_axis] for spec in made if spec.window_axis is not None), default=1)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

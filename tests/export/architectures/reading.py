@@ -17,10 +17,6 @@ def clip() -> nn.Module:
     return hf.CLIPModel(hf.CLIPConfig(text_config=WORDS, vision_config=PICTURE, projection_dim=16))
 
 
-def siglip() -> nn.Module:
-    return hf.SiglipModel(hf.SiglipConfig(text_config=WORDS, vision_config=PICTURE))
-
-
 def clap() -> nn.Module:
     audio = {
         "num_mel_bins": 16,
@@ -59,13 +55,6 @@ def flava() -> nn.Module:
     return hf.FlavaModel(hf.FlavaConfig(text_config=WORDS, image_config=PICTURE, multimodal_config=BODY, **own))
 
 
-def bridge_tower() -> nn.Module:
-    wide = {"hidden_size": 64}
-    vision = wide | {"num_hidden_layers": 2, "patch_size": 8, "image_size": 32}
-    text = WORDS | wide | {"type_vocab_size": 1}
-    return hf.BridgeTowerModel(hf.BridgeTowerConfig(**BODY | wide, text_config=text, vision_config=vision))
-
-
 def captioner() -> nn.Module:
     decoder = hf.BertConfig(**WORDS, is_decoder=True, add_cross_attention=True)
     encoder = hf.ViTModel(hf.ViTConfig(**PICTURE))
@@ -84,10 +73,6 @@ def whisper_config() -> hf.WhisperConfig:
 
 def whisper() -> nn.Module:
     return hf.WhisperForConditionalGeneration(whisper_config())
-
-
-def owl_vit() -> nn.Module:
-    return hf.OwlViTForObjectDetection(hf.OwlViTConfig(text_config=WORDS, vision_config=PICTURE, projection_dim=WIDE))
 
 
 def layout_lm() -> nn.Module:

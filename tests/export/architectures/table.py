@@ -109,13 +109,6 @@ ARCHITECTURES = [
         stages=READ,
     ),
     Architecture(
-        name="SigLIP, embeddings only",
-        factory="reading:siglip",
-        inputs=PICTURE_AND_WORDS,
-        outputs=("text_embeds", "image_embeds"),
-        stages=("input_ids", "pixel_values"),
-    ),
-    Architecture(
         name="CLAP",
         factory="reading:clap",
         inputs=words() + mels("input_features", frames=64, bins=16, layout="CTM"),
@@ -137,13 +130,6 @@ ARCHITECTURES = [
         stages=READ,
     ),
     Architecture(
-        name="BridgeTower",
-        factory="reading:bridge_tower",
-        inputs=PICTURE_AND_WORDS,
-        outputs=("pooler_output",),
-        stages=READ,
-    ),
-    Architecture(
         name="VisionEncoderDecoder, ViT and BERT",
         factory="reading:captioner",
         inputs=camera("pixel_values") + words("decoder_input_ids"),
@@ -157,13 +143,6 @@ ARCHITECTURES = [
         + words("decoder_input_ids"),
         outputs=("logits",),
         stages=("input_features", "decoder_input_ids", "head"),
-    ),
-    Architecture(
-        name="OWL-ViT",
-        factory="reading:owl_vit",
-        inputs=PICTURE_AND_WORDS,
-        outputs=("logits", "pred_boxes"),
-        stages=READ,
     ),
     Architecture(
         name="LayoutLMv3",
@@ -191,29 +170,19 @@ ARCHITECTURES = [
         inputs=camera(frames=4) + sound(),
     ),
     Architecture(
-        name="ViT and wav2vec 2.0, cross-attention",
-        factory="watching:vit_and_wav2vec2",
+        name="DINOv2 and wav2vec 2.0, cross-attention",
+        factory="watching:dinov2_and_wav2vec2",
         inputs=camera() + sound(),
     ),
     Architecture(
-        name="DINOv2 and WavLM, cross-attention",
-        factory="watching:dinov2_and_wavlm",
+        name="Swin and WavLM, cross-attention",
+        factory="watching:swin_and_wavlm",
         inputs=camera() + sound(),
     ),
     Architecture(
-        name="Swin and data2vec, cross-attention",
-        factory="watching:swin_and_data2vec",
-        inputs=camera() + sound(),
-    ),
-    Architecture(
-        name="DINOv2 and the encoder of Whisper, cross-attention",
-        factory="watching:dinov2_and_whisper",
-        inputs=camera() + mels(frames=80, bins=16, layout="MT", convention="whisper"),
-    ),
-    Architecture(
-        name="ViT for each frame, a GRU over them, and AST",
-        factory="watching:vit_window_and_ast",
-        inputs=camera(frames=4) + mels(frames=64, bins=32),
+        name="ViT for each frame, a GRU over them, and the encoder of Whisper",
+        factory="watching:vit_window_and_whisper",
+        inputs=camera(frames=4) + mels(frames=80, bins=16, layout="MT", convention="whisper"),
         stages=("image.item", "image", "audio", "head"),
     ),
     Architecture(

@@ -1,5 +1,7 @@
 """Models that nobody here wrote: each is exported the user's way, proved, split, and run."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -43,42 +45,35 @@ def test_a_third_party_architecture_is_exported_split_and_run_as_torch_runs_it(r
     assert line(row, done) in PAGE.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
-@pytest.mark.parametrize(
-    ("factory", "shapes", "modalities", "outputs"),
-    [
-        (
-            "reading:clip",
-            ["input_ids=1,8", "pixel_values=1,3,32,32"],
-            ["text", "camera"],
-            ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"],
-        ),
-        (
-            "reading:whisper",
-            ["input_features=1,16,80", "decoder_input_ids=1,8"],
-            ["audio", "text"],
-            ["logits", "encoder_last_hidden_state"],
-        ),
-    ],
-)
-def test_a_first_spec_of_a_third_party_module_needs_a_tokenizer_to_export(
-    tmp_path, monkeypatch, factory, shapes, modalities, outputs
-):
-    monkeypatch.chdir(tmp_path)
-    options = [part for shape in shapes for part in ("--shape", shape)]
-    told = CliRunner().invoke(spec_command, ["init", f"architectures.{factory}", *options], catch_exceptions=False)
+def init(*arguments):
+    told = CliRunner().invoke(spec_command, ["init", *arguments], catch_exceptions=False)
     assert told.exit_code == 0
-    spec = read_spec((tmp_path / "SPEC.toml").read_text(), "SPEC.toml")
-    assert [port.modality for port in spec.ports.values()] == modalities
-    assert list(spec.outputs) == outputs
+    return read_spec(Path("SPEC.toml").read_text(), "SPEC.toml")
+
+
+def test_a_first_spec_of_a_third_party_module_needs_only_a_tokenizer_to_export(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    factory = "architectures.reading:whisper"
+    spec = init(factory, "--shape", "input_features=1,16,80", "--shape", "decoder_input_ids=1,8")
+    assert {name: port.modality for name, port in spec.ports.items()} == {
+        "input_features": "audio",
+        "decoder_input_ids": "text",
+    }
+    assert list(spec.outputs) == ["logits", "encoder_last_hidden_state"]
     write_tokenizer(tmp_path / "tokenizer.json")
-    torch.save(call_factory(f"architectures.{factory}", {}).state_dict(), tmp_path / "weights.pt")
+    torch.save(call_factory(factory, {}).state_dict(), tmp_path / "weights.pt")
     export(tmp_path / "weights.pt", tmp_path / "out.mmedge", ExportOptions(random_samples=True))
+
+
+def test_a_first_spec_lists_the_outermost_outputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = init("architectures.reading:clip", "--shape", "input_ids=1,8", "--shape", "pixel_values=1,3,32,32")
+    assert list(spec.outputs) == ["logits_per_image", "logits_per_text", "text_embeds", "image_embeds"]
 
 
 def test_without_shapes_the_names_and_annotations_of_a_forward_tell_its_sensors(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    CliRunner().invoke(spec_command, ["init", "architectures.reading:clip"], catch_exceptions=False)
-    spec = read_spec((tmp_path / "SPEC.toml").read_text(), "SPEC.toml")
+    spec = init("architectures.reading:clip")
     assert {name: port.modality for name, port in spec.ports.items()} == {"input_ids": "text", "pixel_values": "camera"}
 
 

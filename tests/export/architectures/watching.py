@@ -9,13 +9,14 @@ from architectures.reading import BODY, HEADS, PICTURE, WIDE, whisper_config
 from torch import Tensor, nn
 
 EVENTS = 3
-SOUND = BODY | {
+WAVES = BODY | {
     "conv_dim": [16, 16, 16],
     "conv_kernel": [10, 3, 3],
     "conv_stride": [5, 4, 4],
     "num_feat_extract_layers": 3,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
 }
-GROUPED = SOUND | {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
 
 
 class Concatenated(nn.Module):
@@ -74,40 +75,26 @@ def ast() -> nn.Module:
     return hf.ASTModel(hf.ASTConfig(**BODY, **strides, num_mel_bins=32, max_length=64))
 
 
-def wav2vec2() -> nn.Module:
-    return hf.Wav2Vec2Model(hf.Wav2Vec2Config(**GROUPED))
-
-
 def timesformer_and_ast() -> nn.Module:
     return Concatenated(hf.TimesformerModel(hf.TimesformerConfig(**PICTURE, num_frames=4)), ast())
 
 
 def videomae_and_hubert() -> nn.Module:
     video = hf.VideoMAEModel(hf.VideoMAEConfig(**PICTURE, num_frames=4, tubelet_size=2))
-    return Concatenated(video, hf.HubertModel(hf.HubertConfig(**GROUPED)))
+    return Concatenated(video, hf.HubertModel(hf.HubertConfig(**WAVES)))
 
 
-def vit_and_wav2vec2() -> nn.Module:
-    return CrossAttended(vit(), wav2vec2())
+def dinov2_and_wav2vec2() -> nn.Module:
+    return CrossAttended(dinov2(), hf.Wav2Vec2Model(hf.Wav2Vec2Config(**WAVES)))
 
 
-def dinov2_and_wavlm() -> nn.Module:
-    return CrossAttended(dinov2(), hf.WavLMModel(hf.WavLMConfig(**GROUPED)))
-
-
-def swin_and_data2vec() -> nn.Module:
+def swin_and_wavlm() -> nn.Module:
     swin = hf.SwinConfig(image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4)
-    return CrossAttended(
-        hf.SwinModel(swin), hf.Data2VecAudioModel(hf.Data2VecAudioConfig(**SOUND, conv_pos_kernel_size=5))
-    )
+    return CrossAttended(hf.SwinModel(swin), hf.WavLMModel(hf.WavLMConfig(**WAVES)))
 
 
-def dinov2_and_whisper() -> nn.Module:
-    return CrossAttended(dinov2(), hf.WhisperModel(whisper_config()).encoder)
-
-
-def vit_window_and_ast() -> nn.Module:
-    return Watched(vit(), ast())
+def vit_window_and_whisper() -> nn.Module:
+    return Watched(vit(), hf.WhisperModel(whisper_config()).encoder)
 
 
 def convnext_window_and_wav2vec2_bert() -> nn.Module:
