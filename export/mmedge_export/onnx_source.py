@@ -150,8 +150,10 @@ def _nudged(sample: Mapping[str, Array]) -> dict[str, Array]:
     random = np.random.default_rng(SEED)
     nudged = {}
     for name, array in sample.items():
-        towards = np.where(random.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype, copy=False)
-        nudged[name] = np.nextafter(array, towards) if np.issubdtype(array.dtype, np.floating) else array
+        nudged[name] = array
+        if np.issubdtype(array.dtype, np.floating):
+            towards = np.where(random.random(array.shape) < 0.5, -np.inf, np.inf).astype(array.dtype)
+            nudged[name] = np.nextafter(array, towards)
     return nudged
 
 

@@ -5,6 +5,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from traps import TRAPS
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what is about a trap, wherever it is: the table is the one place that says so."""
+    named = {name for names in TRAPS.values() for name in names}
+    tests = config.rootpath / "tests"
+    for item in items:
+        path = item.path.relative_to(tests).as_posix() if item.path.is_relative_to(tests) else ""
+        if f"{path}::{item.name.partition('[')[0]}" in named:
+            item.add_marker(pytest.mark.traps)
 
 
 @pytest.fixture
