@@ -168,7 +168,10 @@ def load(path: str | Path, *, backend: str = "auto", variant: str = "fp32", thre
     if variant not in variants:
         raise InputError(f"{path} has no variant {variant!r}; expected {', '.join(variants)}")
     files = variants[variant].files
-    sessions = {name: OrtSession(bundle.read(file), threads=threads, name=name) for name, file in files.items()}
+    sessions = {
+        name: OrtSession(bundle.read(file), threads=threads, name=name, weights=bundle.weights(file))
+        for name, file in files.items()
+    }
     report = LoadReport(
         backend="onnxruntime-cpu",
         variant=variant,

@@ -9,6 +9,7 @@ from onnx import helper, shape_inference
 
 from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
+from mmedge_export.weights import check_whole
 
 __all__ = ["count_macs", "extract", "reaching", "reads", "tensor_specs"]
 
@@ -106,7 +107,7 @@ def extract(
     for tensor in part.graph.initializer:
         del tensor.metadata_props[:]
         tensor.doc_string = ""
-    onnx.checker.check_model(part, full_check=True)
+    check_whole(part)
     return part
 
 

@@ -58,7 +58,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def _run_onnx(path: Path, inputs: Mapping[str, Array]) -> dict[str, list[Array]]:
-    session = OrtSession(path.read_bytes(), threads=1, name=path.stem)
+    weights = sorted(path.parent.glob("*.data"))
+    session = OrtSession(path.read_bytes(), threads=1, name=path.stem, weights=weights)
     count = len(next(iter(inputs.values())))
     rows = [session.run({name: array[i : i + 1] for name, array in inputs.items()}) for i in range(count)]
     return {name: [row[name] for row in rows] for name in session.outputs}

@@ -20,10 +20,12 @@ from mmedge_export.parity import Comparison, compare, noise_tolerance
 from mmedge_export.source import References, existing, find_spec, hash_file
 from mmedge_export.spec import Spec
 from mmedge_export.user_code import USER_ERRORS, first_line
+from mmedge_export.weights import move_outside, outside_bytes, write_whole
 
 __all__ = ["OnnxSource", "open_onnx_source"]
 
 EVALUATED_MACS = 50_000_000  # about a second in onnx's reference evaluator, which is written in numpy
+EVALUATED_BYTES = 1 << 28
 SEED = 11
 Samples = Sequence[Mapping[str, Array]]
 
@@ -48,14 +50,15 @@ class OnnxSource:
 
     def write_graph(self, inputs: Mapping[str, Array], path: Path) -> tuple[str, ...]:
         """See :class:`mmedge_export.source.Source`."""
-        fixed, notes = fixed_shapes(supported(self.model, self.path.name), inputs)
+        light = move_outside(self.model, path.with_name("weights"))
+        fixed, notes = fixed_shapes(supported(light, self.path.name), inputs)
         try:
             whole = prune(fold_shapes(fixed), self.spec)
         except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
             raise ExportError(
                 f"{self.path.name} does not hold together at the shapes of the spec: {first_line(error)}"
             ) from error
-        onnx.save(whole, path)
+        write_whole(whole, path)
         check_graph(path, inputs, self.spec.returns, whole.opset_import[0].version)
         return tuple(notes)
 
@@ -65,7 +68,7 @@ class OnnxSource:
         Rounding noise is what a change of the inputs in their last bit does to the outputs.
         """
         original = folder / "original.onnx"
-        onnx.save(self.model, original)
+        write_whole(move_outside(self.model, folder / "original"), original)
         made = run_isolated(original, [*samples, *map(_nudged, samples)])
         outputs = {name: made[name][:, 0].astype(np.float64) for name in self.spec.returns}
         exact = {name: array[: len(samples)] for name, array in outputs.items()}
@@ -106,6 +109,8 @@ def _evaluated(
     model: onnx.ModelProto, sample: Mapping[str, Array], exact: Mapping[str, Array], tolerances: Mapping[str, float]
 ) -> tuple[Comparison, ...]:
     """ONNX Runtime against onnx's own evaluator, on one sample, where that is quick and knows the operators."""
+    if outside_bytes(model) or model.ByteSize() > EVALUATED_BYTES:
+        return ()
     specs = tensor_specs(fixed_shapes(model, sample)[0])
     nested = any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute)
     if nested or sum(count_macs(node, specs) for node in model.graph.node) > EVALUATED_MACS:

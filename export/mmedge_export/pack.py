@@ -23,6 +23,7 @@ from mmedge_export.cut import CutGraph
 from mmedge_export.isolate import write_arrays
 from mmedge_export.samples import Sample, stack
 from mmedge_export.source import Source
+from mmedge_export.weights import write_whole
 
 __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
 
@@ -108,7 +109,7 @@ def write_bundle(draft: Path, source: Source, cut: CutGraph, golden: Mapping[str
     files = {}
     for name, graph in cut.graphs.items():
         files[name] = f"onnx/fp32/{name}.onnx"
-        onnx.save(graph, draft / files[name])
+        write_whole(graph, draft / files[name])
     for name in source.spec.files:
         (draft / name).parent.mkdir(exist_ok=True)
         (draft / name).write_bytes(source.spec.read(name))

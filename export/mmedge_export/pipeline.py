@@ -17,6 +17,7 @@ from mmedge_export.pack import make_golden, new_folder, refuse_to_replace, seal,
 from mmedge_export.parity import ParityReport, compare, require_parity, split_tolerance
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.source import References, open_source
+from mmedge_export.weights import read_graph, write_beside, write_whole
 
 __all__ = ["ExportOptions", "Exported", "export"]
 
@@ -84,7 +85,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         whole_path = Path(temporary) / "whole.onnx"
         progress("making one ONNX graph")
         notes = source.write_graph(tensors[0], whole_path)
-        whole = onnx.load(whole_path)
+        whole = read_graph(whole_path)
         progress("splitting by sensor and by time")
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
         progress("computing what the original gives")
@@ -97,10 +98,16 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         write_report(draft, "parity", report)
         require_parity(report.comparisons)
         manifest = seal(draft, manifest)
-        kept = whole_path.read_bytes() if options.keep_whole else b""
-    if options.keep_whole:
-        options.keep_whole.write_bytes(kept)
+        if options.keep_whole:
+            _keep(whole, options.keep_whole)
     return Exported(manifest=manifest, parity=report)
+
+
+def _keep(whole: onnx.ModelProto, path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
+        write_whole(whole, Path(aside) / path.name)
+        for written in Path(aside).iterdir():
+            written.replace(path.with_name(written.name))
 
 
 def _inside(
@@ -111,7 +118,7 @@ def _inside(
     names += [name for planned in cut.stages for name in planned.stage.outputs if name not in names]
     path = folder / "tapped.onnx"
     ports = [value.name for value in whole.graph.input]
-    onnx.save(extract(whole, range(len(whole.graph.node)), ports, names, "tapped"), path)
+    write_beside(extract(whole, range(len(whole.graph.node)), ports, names, "tapped"), path)
     return run_isolated(path, tensors)
 
 

@@ -19,6 +19,7 @@ from mmedge_export.graph import extract, reaching
 from mmedge_export.isolate import run_isolated
 from mmedge_export.parity import split_tolerance
 from mmedge_export.regions import Trail
+from mmedge_export.weights import write_beside
 
 __all__ = ["Proof", "item_graph", "reach"]
 
@@ -118,8 +119,8 @@ class Proof:
             ExportError: There is no graph of single items for them.
         """
         together, apart = self.folder / "together.onnx", self.folder / "apart.onnx"
-        onnx.save(item_graph(trail, nodes, names), apart)
-        onnx.save(extract(trail.model, nodes, [trail.port], names, "together"), together)
+        write_beside(item_graph(trail, nodes, names), apart)
+        write_beside(extract(trail.model, nodes, [trail.port], names, "together"), together)
         windows = [*self.samples, _drawn(self.samples)]
         expected = run_isolated(together, [{trail.port: window} for window in windows])
         pushed = _pushes(windows, trail.lanes[trail.port].axis, reach(trail, names))

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmedge.errors import ExportError, SpecError
+from mmedge.errors import SpecError
 from mmedge.types import Array
 from mmedge_export.checkpoint import build_model, load_checkpoint
-from mmedge_export.graph_check import MAX_WEIGHT_BYTES
 from mmedge_export.parity import Comparison, compare, noise_tolerance
 from mmedge_export.source import References
 from mmedge_export.spec import Spec
@@ -96,14 +95,7 @@ def open_torch_source(path: Path, spec: Path | None, *, trust_pickle: bool) -> T
     Raises:
         CheckpointError: It cannot be read, must not be, or does not fit its model.
         SpecError: There is no spec, or it does not fit.
-        ExportError: The model is too large for one ONNX file.
     """
     checkpoint = load_checkpoint(path, spec, trust_pickle=trust_pickle)
     model = build_model(checkpoint)
-    size = sum(tensor.numel() * 4 for tensor in model.state_dict().values())
-    if size > MAX_WEIGHT_BYTES:
-        raise ExportError(
-            f"the model has {size / 1e9:.1f} GB of weights, an ONNX file holds {MAX_WEIGHT_BYTES / 1e9:.1f} GB; "
-            "weights in files of their own are not supported yet"
-        )
     return TorchSource(path=checkpoint.path, sha256=checkpoint.sha256, spec=checkpoint.spec, model=model)

@@ -60,7 +60,7 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
         raise ExportError(f"torch.onnx could not export the model: {reason(error)}") from error
     if program is None:
         raise ExportError("torch.onnx gave no program")
-    program.save(path, external_data=False)
+    program.save(path, external_data=True)
     check_graph(path, inputs, outputs, OPSET)
 
 

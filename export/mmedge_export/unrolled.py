@@ -170,12 +170,14 @@ def _kind(
             continue
         if name not in digests:
             value = graph.constant(name) if name else None
-            digests[name] = name if value is None else f"{value.dtype}{value.shape}{_digest(value.tobytes())}"
+            digests[name] = (
+                name if value is None else f"{value.dtype}{value.shape}{_digest(np.ascontiguousarray(value).data)}"
+            )
         told.append(digests[name])
     return _digest("|".join(told).encode())
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
