@@ -1,9 +1,9 @@
-"""A picture and a sound transformer with cross-attention, as large as asked.
+r"""A picture and a sound transformer with cross-attention, as large as asked.
 
 ``python large.py FOLDER [MILLIONS]`` writes ``large.safetensors`` with about so many million parameters (100). What an
 export of it takes is then measured, from this folder, by::
 
-    python -m mmedge_bench.memory -- \\
+    python -m mmedge_bench.memory -- \
         python -m mmedge export FOLDER/large.safetensors --random-samples -o FOLDER/large.mmedge
 
 The weights are random: nothing that is measured depends on them.

@@ -121,7 +121,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 def _bytes_of(tensor: onnx.TensorProto) -> int:
     dtype, count = helper.tensor_dtype_to_np_dtype(tensor.data_type), prod(tensor.dims)
-    return -(-count // 2) if tensor.data_type in HALF_BYTES else count * dtype.itemsize
+    return -(-count // 2) if tensor.data_type in HALF_BYTES else count * int(dtype.itemsize)
 
 
 def _line(error: BaseException) -> str:

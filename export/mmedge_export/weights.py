@@ -5,7 +5,6 @@ it that has the graph's name and ``.data``: what every runtime and the bundle kn
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -33,6 +32,8 @@ LARGE_BYTES = 1 << 16  # smaller ones stay inside: shapes, indices and what fold
 INSIDE_BYTES = 1 << 28  # a graph of more weights gets a file for them: it is mapped, not copied, where it runs
 PAGE_BYTES = 4096  # where weights begin in such a file, so that they can be mapped
 PIECE_BYTES = 1 << 24
+
+Message = onnx.ModelProto | onnx.GraphProto
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -64,7 +65,7 @@ def with_paths(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
 
 
 def move_outside(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The same model, with what large weights it holds moved to a file that nothing else is in.
+    """The same model, with what large weights it holds moved to a file, those of Constant nodes among them.
 
     Args:
         model: It is not changed.
@@ -72,18 +73,16 @@ def move_outside(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
     """
     light = onnx.ModelProto()
     _copy_fields(model, light, "graph")
-    _copy_fields(model.graph, light.graph, "initializer")
+    _copy_fields(model.graph, light.graph, "initializer", "node")
     with path.open("wb") as file:
+        for node in model.graph.node:
+            constant = next((a.t for a in node.attribute if a.name == "value"), None)
+            if node.op_type == "Constant" and constant is not None and _is_large(constant):
+                light.graph.initializer.append(_moved(constant, node.output[0], file))
+            else:
+                light.graph.node.add().CopyFrom(node)
         for tensor in model.graph.initializer:
-            moved = light.graph.initializer.add()
-            if uses_external_data(tensor) or (content := _content(tensor)) is None:
-                moved.CopyFrom(tensor)
-                continue
-            moved.name, moved.data_type = tensor.name, tensor.data_type
-            moved.dims.extend(tensor.dims)
-            _pad(file)
-            _refer(moved, path.resolve(), file.tell(), len(content))
-            file.write(content)
+            light.graph.initializer.append(_moved(tensor, tensor.name, file) if _is_large(tensor) else tensor)
     return light
 
 
@@ -148,12 +147,12 @@ def write_beside(model: onnx.ModelProto, path: Path) -> None:
     onnx.save(written, path)
 
 
-def write_whole(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph with all of its weights: inside, or in ``PATH.data`` when they are large."""
+def write_whole(model: onnx.ModelProto, path: Path, *, inside_bytes: int = INSIDE_BYTES) -> None:
+    """Write a graph with all of its weights: inside, or those outside in ``PATH.data`` when they are so many."""
     written = onnx.ModelProto()
     written.CopyFrom(model)
     outside = [tensor for tensor in written.graph.initializer if uses_external_data(tensor)]
-    if outside_bytes(model) <= INSIDE_BYTES:
+    if outside_bytes(model) <= inside_bytes:
         for tensor in outside:
             _fill(tensor)
         onnx.save(written, path)
@@ -176,11 +175,9 @@ def _held(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
             yield from all_tensors(inner)
 
 
-def _copy_fields(
-    source: onnx.ModelProto | onnx.GraphProto, target: onnx.ModelProto | onnx.GraphProto, but: str
-) -> None:
+def _copy_fields(source: Message, target: Message, *but: str) -> None:
     for field, value in source.ListFields():
-        if field.name == but:
+        if field.name in but:
             continue
         if field.is_repeated:
             getattr(target, field.name).extend(value)
@@ -190,13 +187,19 @@ def _copy_fields(
             setattr(target, field.name, value)
 
 
-def _content(tensor: onnx.TensorProto) -> bytes | None:
-    """The bytes of a tensor that is to be moved, None for one that may stay."""
-    if tensor.data_type == onnx.TensorProto.STRING or tensor.ByteSize() <= LARGE_BYTES:
-        return None
-    if tensor.HasField("raw_data"):
-        return tensor.raw_data
-    return numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
+def _is_large(tensor: onnx.TensorProto) -> bool:
+    """Whether the values of a tensor are inside the model and worth moving."""
+    return tensor.data_type != onnx.TensorProto.STRING and tensor.ByteSize() > LARGE_BYTES
+
+
+def _moved(tensor: onnx.TensorProto, name: str, file: IO[bytes]) -> onnx.TensorProto:
+    """A reference to the end of a file, to which the values are written."""
+    raw = tensor if tensor.HasField("raw_data") else numpy_helper.from_array(numpy_helper.to_array(tensor))
+    moved = onnx.TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
+    _pad(file)
+    _refer(moved, Path(file.name).resolve(), file.tell(), len(raw.raw_data))
+    file.write(raw.raw_data)
+    return moved
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:

@@ -30,21 +30,8 @@ DIMS, DATA_TYPE, EXTERNAL_DATA, DATA_LOCATION = 1, 2, 13, 14
 EXTERNAL = 1
 KEYS = {"location", "offset", "length"}
 MAX_DIGITS = 15
-ITEM_BYTES = {
-    1: 4,
-    2: 1,
-    3: 1,
-    4: 2,
-    5: 2,
-    6: 4,
-    7: 8,
-    9: 1,
-    10: 2,
-    11: 8,
-    12: 4,
-    13: 8,
-    16: 2,
-}  # of TensorProto.DataType
+BYTES = {1: (2, 3, 9), 2: (4, 5, 10, 16), 4: (1, 6, 12), 8: (7, 11, 13)}  # TensorProto.DataType by bytes of a value
+ITEM_BYTES = {kind: size for size, kinds in BYTES.items() for kind in kinds}
 VARINT, EIGHT_BYTES, LENGTH, FOUR_BYTES = 0, 1, 2, 5
 
 
