@@ -126,12 +126,15 @@ def predict_saving(manifest: Manifest, costs: list[StageCost], rates_hz: Mapping
     """Work per second when decisions come at the fastest rate.
 
     A stage of several ports runs when any of them has something new, at most once a decision; one that depends on a
-    state runs at every decision.
+    state runs at every decision. One that takes items of sound runs for each of them.
     """
     decisions = max(rates_hz.values())
     unsplit = decisions * sum(cost.ms * cost.runs_unsplit for cost in costs)
     staged = 0.0
     for stage, cost in zip(manifest.stages, costs, strict=True):
+        if stage.per_item and (items_hz := _items_hz(manifest, stage.ports[0])):
+            staged += cost.ms * items_hz
+            continue
         news = sum(rates_hz.get(port, decisions) for port in stage.ports)
         staged += cost.ms * min(decisions, news)
     return Saving(
@@ -144,16 +147,19 @@ def predict_saving(manifest: Manifest, costs: list[StageCost], rates_hz: Mapping
 
 
 def _bytes_out(manifest: Manifest, stage: Stage) -> int:
-    total = 0
-    for name in stage.outputs:
-        spec = manifest.tensors[name]
-        items = 1 if spec.window_axis is None else spec.shape[spec.window_axis]
-        total += spec.bytes // max(1, items)
-    return total
+    return sum(spec.bytes // spec.items for spec in (manifest.tensors[name] for name in stage.outputs))
 
 
 def _runs_unsplit(manifest: Manifest, stage: Stage) -> int:
     if not stage.per_item:
         return 1
     made = [manifest.tensors[name] for name in stage.outputs]
-    return max(1 if spec.window_axis is None else spec.shape[spec.window_axis] for spec in made)
+    return max(spec.items for spec in made)
+
+
+def _items_hz(manifest: Manifest, port: str) -> float:
+    """Items of sound that come in a second, whatever the rate of decisions; 0 for other ports."""
+    audio = manifest.ports[port].audio
+    if audio is None:
+        return 0.0
+    return audio.rate_hz / (manifest.tensors[port].item_size * (audio.mel.hop_length if audio.mel else 1))

@@ -120,8 +120,8 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _bytes_of(tensor: onnx.TensorProto) -> int:
-    dtype, count = helper.tensor_dtype_to_np_dtype(tensor.data_type), prod(tensor.dims)
-    return -(-count // 2) if tensor.data_type in HALF_BYTES else count * int(dtype.itemsize)
+    count, itemsize = prod(tensor.dims), helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(-(-count // 2) if tensor.data_type in HALF_BYTES else count * itemsize)
 
 
 def _line(error: BaseException) -> str:

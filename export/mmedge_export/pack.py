@@ -82,8 +82,8 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for earlier in came:
+            signal.raise_signal(earlier)
 
 
 def _swap(draft: Path, out: Path) -> None:

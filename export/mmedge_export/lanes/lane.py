@@ -45,6 +45,10 @@ class Lane:
         """Whether an index along the axis is the number of a slice."""
         return shape[self.axis] == self.count
 
+    def whole(self, shape: Sequence[int]) -> bool:
+        """Whether each slice is one piece along the axis, and all of them are all of it."""
+        return shape[self.axis] == self.count * self.inner
+
     def shorter(self, shape: Sequence[int], by: int) -> tuple[int, ...]:
         """The shape when the window has so many items less."""
         size = shape[self.axis] // self.count * (self.count - by)
