@@ -1,6 +1,6 @@
 """A loaded bundle: one-shot inference, and streams."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -120,15 +120,18 @@ class Model:
         """
         return Stream(self.manifest, self.new_graph(), tick, self._fronts)
 
-    def new_graph(self) -> StageGraph:
+    def new_graph(self, clock: Callable[[], int] = perf_counter_ns) -> StageGraph:
         """Stages with buffers of their own, for code that measures or checks them one by one.
+
+        Args:
+            clock: See :class:`mmedge.stages.StageGraph`.
 
         Raises:
             ClosedError: The model was closed.
         """
         if self._sessions is None:
             raise ClosedError(f"model {self.manifest.name} was closed; load the bundle again")
-        return StageGraph(self.manifest, self._sessions)
+        return StageGraph(self.manifest, self._sessions, clock)
 
     def close(self) -> None:
         """Let go of the sessions; streams that are open keep theirs until they are closed."""

@@ -106,7 +106,7 @@ def test_sound_whose_parts_differ_from_window_to_window_is_encoded_whole_with_th
 def test_the_predicted_work_counts_every_part_of_sound(split):
     manifest = split[0]
     costs = [
-        StageCost(name=s.name, ms=float(s.name == "two_chunks.item"), macs=1, bytes_out=1, runs_unsplit=20)
+        StageCost(name=s.name, ms=float(s.name == "two_chunks.item"), whole_ms=1, macs=1, bytes_out=1, runs_unsplit=20)
         for s in manifest.stages
     ]
     saving = predict_saving(manifest, costs, dict.fromkeys(manifest.ports, 50.0))
