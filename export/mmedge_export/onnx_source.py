@@ -19,6 +19,7 @@ from mmedge_export.onnx_ports import fixed_shapes, prune, with_constants
 from mmedge_export.parity import Comparison, compare, noise_tolerance
 from mmedge_export.source import References, existing, find_spec, hash_file
 from mmedge_export.spec import Spec
+from mmedge_export.symbolic import require_symbolic, try_sizes
 from mmedge_export.user_code import USER_ERRORS, first_line
 from mmedge_export.weights import move_outside, outside_bytes, write_whole
 
@@ -52,6 +53,10 @@ class OnnxSource:
         """See :class:`mmedge_export.source.Source`."""
         light = move_outside(self.model, path.with_name("weights"))
         fixed, notes = fixed_shapes(supported(light, self.path.name), inputs)
+        if self.spec.symbolic:
+            require_symbolic(self.model, self.spec, self.path.name)
+            write_whole(light, path.with_name("symbolic.onnx"))
+            notes = try_sizes(path.with_name("symbolic.onnx"), self.spec, inputs, None)
         try:
             whole = prune(fold_shapes(fixed), self.spec)
         except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:

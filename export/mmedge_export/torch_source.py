@@ -10,10 +10,15 @@ import torch
 from mmedge.errors import SpecError
 from mmedge.types import Array
 from mmedge_export.checkpoint import build_model, load_checkpoint
+from mmedge_export.fold import fold_shapes
+from mmedge_export.graph_check import check_graph
+from mmedge_export.onnx_ports import fixed_shapes, prune
 from mmedge_export.parity import Comparison, compare, noise_tolerance
 from mmedge_export.source import References
 from mmedge_export.spec import Spec
-from mmedge_export.trace import reference_outputs, trace
+from mmedge_export.symbolic import export_symbolic, require_symbolic, try_sizes
+from mmedge_export.trace import OPSET, reference_outputs, trace
+from mmedge_export.weights import read_graph, write_whole
 
 __all__ = ["TorchSource", "open_torch_source"]
 
@@ -28,12 +33,16 @@ class TorchSource:
 
     Attributes:
         model: It is only ever copied.
+        given_spec: The spec, if it is another than the one inside or beside the checkpoint.
+        trusted: Whether the checkpoint may run the code that is in it.
     """
 
     path: Path
     sha256: str
     spec: Spec
     model: torch.nn.Module
+    given_spec: Path | None = None
+    trusted: bool = False
 
     @property
     def made_with(self) -> Mapping[str, str]:
@@ -42,10 +51,29 @@ class TorchSource:
 
     def write_graph(self, inputs: Mapping[str, Array], path: Path) -> tuple[str, ...]:
         """See :class:`mmedge_export.source.Source`."""
-        trace(self.model, inputs, self.spec.returns, path, self.spec.call)
+        notes = self._write_bound(inputs, path) if self.spec.symbolic else []
+        if not self.spec.symbolic:
+            trace(self.model, inputs, self.spec.returns, path, self.spec.call)
         kinds = {tensor.dtype for tensor in self.model.state_dict().values() if tensor.is_floating_point()}
         other = sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32})
-        return (f"weights in {', '.join(other)} are computed with in float32",) if other else ()
+        notes += [f"weights in {', '.join(other)} are computed with in float32"] if other else []
+        return tuple(notes)
+
+    def _write_bound(self, inputs: Mapping[str, Array], path: Path) -> list[str]:
+        """A graph with symbolic axes, tried at several sizes and then fixed at those of the inputs."""
+        outputs, open_path = self.spec.returns, path.with_name("symbolic.onnx")
+        export_symbolic(self.path, self.given_spec, open_path, trust_pickle=self.trusted)
+        model = read_graph(open_path)
+        require_symbolic(model, self.spec, "the graph of torch.onnx")
+        notes = try_sizes(
+            open_path,
+            self.spec,
+            inputs,
+            lambda given: reference_outputs(self.model, [given], outputs, torch.float32, self.spec.call),
+        )
+        write_whole(prune(fold_shapes(fixed_shapes(model, inputs)[0]), self.spec), path)
+        check_graph(path, inputs, outputs, OPSET)
+        return notes
 
     def references(self, samples: Samples, folder: Path) -> References:
         """See :class:`mmedge_export.source.Source`."""
@@ -98,4 +126,11 @@ def open_torch_source(path: Path, spec: Path | None, *, trust_pickle: bool) -> T
     """
     checkpoint = load_checkpoint(path, spec, trust_pickle=trust_pickle)
     model = build_model(checkpoint)
-    return TorchSource(path=checkpoint.path, sha256=checkpoint.sha256, spec=checkpoint.spec, model=model)
+    return TorchSource(
+        path=checkpoint.path,
+        sha256=checkpoint.sha256,
+        spec=checkpoint.spec,
+        model=model,
+        given_spec=spec,
+        trusted=trust_pickle,
+    )
