@@ -15,6 +15,7 @@ from mmedge.manifest import Manifest, Stage
 from mmedge.model import load
 
 __all__ = [
+    "DEFAULT_CAMERA_HZ",
     "SWEPT_BYTES",
     "Saving",
     "StageCost",
