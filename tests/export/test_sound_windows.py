@@ -1,5 +1,7 @@
 """Windows of sound that are encoded part by part: exactly where that changes nothing, and equal to the whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sound_models
@@ -101,6 +103,14 @@ def test_sound_whose_parts_differ_from_window_to_window_is_encoded_whole_with_th
     notes = {note.partition(" is encoded a window at a time: ")[0]: note for note in manifest.notes}
     for name, (_, _, why) in sound_models.KEPT.items():
         assert why in notes[name]
+
+
+def test_a_manifest_that_takes_unlike_columns_one_by_one_is_refused(split):
+    manifest = split[0]
+    port = manifest.ports["columns"]
+    clamped = replace(port.audio, mel=replace(port.audio.mel, top_db=80.0))
+    with pytest.raises(mmedge.BundleError, match="port columns cannot be taken item by item: its values are raised"):
+        replace(manifest, ports={**manifest.ports, "columns": replace(port, audio=clamped)})
 
 
 def test_the_predicted_work_counts_every_part_of_sound(split):
