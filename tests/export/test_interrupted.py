@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from time import monotonic, sleep
 
 import onnx
@@ -13,7 +14,7 @@ from mmedge_export.pack import uninterrupted
 from onnx_models import late_graph
 
 STEPS = ["reading the checkpoint", "drawing samples", "making one", "splitting", "computing", "proving"]
-OF_ONNXRUNTIME = ".ses"  # which 1.31 writes when it is imported
+OF_LIBRARIES = (".ses", "torchinductor_")  # what onnxruntime 1.31 and torch keep there, whatever becomes of an export
 COMMAND = "import sys; from mmedge.cli import cli, main; from mmedge_export.cli import export_command; "
 COMMAND += "cli.add_command(export_command); sys.argv = ['mmedge', *sys.argv[1:]]; main()"
 
@@ -23,7 +24,8 @@ def interrupt(project, checkpoint, step, number, *, wait_s=0.0):
     (project / "tmp").mkdir()
     before = sorted(project.iterdir())
     command = [sys.executable, "-c", COMMAND, "export", checkpoint, "-o", "out.mmedge", "--random-samples"]
-    environment = os.environ | {"TMPDIR": str(project / "tmp"), "PYTHONUNBUFFERED": "1"}
+    paths = f"{Path(__file__).parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # where the factories are
+    environment = os.environ | {"TMPDIR": str(project / "tmp"), "PYTHONUNBUFFERED": "1", "PYTHONPATH": paths}
     said = []
     with subprocess.Popen(
         command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -41,7 +43,7 @@ def interrupt(project, checkpoint, step, number, *, wait_s=0.0):
         sleep(0.05)
     assert not alive(child.pid)
     assert sorted(project.iterdir()) == before
-    assert [path.name for path in (project / "tmp").iterdir() if path.name != OF_ONNXRUNTIME] == []
+    assert [path.name for path in (project / "tmp").iterdir() if not path.name.startswith(OF_LIBRARIES)] == []
     assert "Traceback" not in "".join(said)
     return child.returncode, "".join(said)
 
@@ -69,7 +71,7 @@ def test_ctrl_c_leaves_no_folder_no_file_and_no_process(project, step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["reading the checkpoint", "making one", "computing"])
+@pytest.mark.parametrize("step", ["making one", "computing"])
 def test_ctrl_c_inside_torch_leaves_nothing(save, tmp_path, step):
     status, said = interrupt(tmp_path, save("late").name, step, signal.SIGINT, wait_s=1)
     assert status == 130
