@@ -18,7 +18,7 @@ from mmedge.types import Array
 from mmedge_export.graph import extract, reaching
 from mmedge_export.isolate import run_isolated
 from mmedge_export.lanes import Lane
-from mmedge_export.parity import split_tolerance
+from mmedge_export.parity.comparison import split_tolerance
 from mmedge_export.regions import Trail
 from mmedge_export.weights import write_beside
 

@@ -85,7 +85,9 @@ def require_symbolic(model: onnx.ModelProto, spec: Spec, where: str) -> None:
             )
 
 
-def try_sizes(path: Path, spec: Spec, inputs: Tensors, reference: Callable[[Tensors], Tensors] | None) -> list[str]:
+def try_sizes(
+    path: Path, spec: Spec, inputs: Tensors, reference: Callable[[Tensors], Tensors] | None
+) -> tuple[str, ...]:
     """Run a symbolic graph at the least, the middle and the largest sizes of its axes.
 
     Args:
@@ -117,11 +119,11 @@ def try_sizes(path: Path, spec: Spec, inputs: Tensors, reference: Callable[[Tens
                 raise ParityError(
                     f"at {told}, {name} of the symbolic graph is not what the model gives; leave symbolic out"
                 )
-    return [
+    return tuple(
         f"axis {axis.name} of {axis.port} is symbolic, tried at {', '.join(map(str, axis.sizes))}; fixed at "
         f"{inputs[axis.port].shape[axis.number]} here, as the spec says"
         for axis in spec.symbolic
-    ]
+    )
 
 
 def _resized(array: Array, port: str, sizes: Mapping[Axis, int], random: np.random.Generator) -> Array:
