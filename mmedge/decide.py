@@ -101,7 +101,7 @@ class Decider:
             choices = {
                 name: self._choose(branch, t_ns, overdue=name in overdue) for name, branch in self._branches.items()
             }
-            if not all([self._apply(name, choice) for name, choice in choices.items()]):
+            if not all(self._apply(name, choice) for name, choice in choices.items()):
                 return False
             self._latest_ns = t_ns
             prediction = self._predict(t_ns, moment.pushed_ns, choices)
@@ -157,7 +157,7 @@ class Decider:
         last_ns, self._last_ns = self._last_ns, newest
         attribution = None
         if any(choice.action == "abstain" for choice in choices.values()):
-            outputs, labels = {}, {}
+            outputs, labels = decode(self.head.tensors, {})
         else:
             self.head.run()
             outputs, labels = decode(self.head.tensors, self._described)

@@ -15,7 +15,7 @@ from mmedge.feeds import AudioFeed
 from mmedge.manifest import Manifest
 from mmedge.pace import JUMP_NS
 from mmedge.ticks import Tick
-from mmedge.types import Packet
+from mmedge.types import AudioChunk, Packet
 
 __all__ = ["Serial"]
 
@@ -50,7 +50,7 @@ class Serial:
             if self._closed:
                 raise ClosedError("the stream was closed; open a new one with model.stream()")
             self._pushed_ns = perf_counter_ns()
-            if name in self._audios:
+            if isinstance(packet, AudioChunk):
                 self._push_sound(self._audios[name], packet)
             else:
                 self._push_held(self._branches[name], packet)
@@ -72,7 +72,7 @@ class Serial:
         elif not self._audios:
             self._fire_grid(packet.t_ns)
 
-    def _push_sound(self, feed: AudioFeed, packet: Packet) -> None:
+    def _push_sound(self, feed: AudioFeed, packet: AudioChunk) -> None:
         before = feed.accepted
         new = feed.accept(packet)
         self._fire_grid(feed.time_of(before) - 1)

@@ -86,9 +86,9 @@ class Stream:
     pushed before it. Sound that is pushed in long chunks brings its ticks when it comes, after pictures that may be
     newer than the tick: then ``age_ms`` of the picture is negative.
 
-    A live stream has a thread for every port, and pushes do not wait for the model. A decision never waits for an encode
-    of another port: it is made of what that port finished last. What comes faster than it can be encoded makes the
-    oldest go, and is counted.
+    A live stream has a thread for every port, and pushes do not wait for the model. A decision never waits for another
+    port's encode: it is made of what that port finished last. What comes faster than it can be encoded makes the oldest
+    go, and is counted.
 
     There is no decision before every port has seen a whole window, a tensor or a text. State ports are zeros at the
     first decision; each decision hands its states to the next one, so a recurrent model advances once per tick.

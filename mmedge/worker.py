@@ -3,8 +3,13 @@
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread, current_thread
+from typing import Literal
 
 __all__ = ["Worker"]
+
+Token = Literal["work", "end"]
+WORK: Token = "work"
+END: Token = "end"
 
 
 class Worker:
@@ -21,8 +26,8 @@ class Worker:
         self._work = work
         self._failed = failed
         self._awake = True
-        self._tokens: SimpleQueue[bool] = SimpleQueue()  # its get() is woken by the operating system, without polling
-        self._tokens.put(True)
+        self._tokens: SimpleQueue[Token] = SimpleQueue()  # its get() is woken by the operating system, without polling
+        self._tokens.put(WORK)
         # A daemon, so that a stream that nobody closed cannot keep the interpreter from ending.
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
@@ -34,11 +39,11 @@ class Worker:
         """Let it work, now or again after what it is at."""
         if not self._awake:
             self._awake = True
-            self._tokens.put(True)
+            self._tokens.put(WORK)
 
     def stop(self) -> None:
         """Let it end after what it is at."""
-        self._tokens.put(False)
+        self._tokens.put(END)
 
     def join(self) -> None:
         """Wait until it has ended; returns at once in the thread itself."""
@@ -56,6 +61,6 @@ class Worker:
 
     def _is_wanted(self, wait_s: float | None) -> bool:
         try:
-            return self._tokens.get(timeout=wait_s)
+            return self._tokens.get(timeout=wait_s) is WORK
         except Empty:
             return True

@@ -22,8 +22,8 @@ class CameraFeed:
     """Pictures of one port; see :class:`~mmedge.feeds.feed.Feed`.
 
     Single pictures, and those of windows that are encoded item by item, wait as the tensors they become: two at most,
-    or one if it is all that the model sees. Windows that are encoded as a whole are put together from a ring that always
-    holds the newest pictures, so that nothing waits and nothing is dropped.
+    or one if it is all that the model sees. Windows that are encoded as a whole are put together from a ring that
+    always holds the newest pictures, so that nothing waits and nothing is dropped.
     """
 
     def __init__(self, name: str, port: Port, graph: StageGraph, *, live: bool = False) -> None:
