@@ -13,10 +13,10 @@ import numpy.typing as npt
 from mmedge.backends.base import Session
 from mmedge.branches import open_branches, open_head
 from mmedge.choices import Policy, max_age_policy, parse_max_age
+from mmedge.concurrent import Concurrent
 from mmedge.decide import Decider
 from mmedge.errors import InputError
 from mmedge.feeds import FrontEnd, front_end
-from mmedge.live import Live
 from mmedge.manifest import Manifest
 from mmedge.predictions import Predictions
 from mmedge.serial import Serial
@@ -127,7 +127,7 @@ class Stream:
         if options.live:
             deadline_ns = None if options.deadline_ms is None else int(options.deadline_ms * 1e6)
             timing = Timing(tick=rule, deadline_ns=deadline_ns, clock=options.clock)
-            self._engine = Live(manifest.name, self.branches, self.decider, timing, self._predictions)
+            self._engine = Concurrent(manifest.name, self.branches, self.decider, timing, self._predictions)
         else:
             self._engine = Serial(manifest, self.branches, self.decider, rule)
 

@@ -151,7 +151,7 @@ class AudioFeed:
         if abs(offset_ns) <= GAP_TOLERANCE_NS:
             self._epoch = _Epoch(self._epoch.start, self._epoch.t_ns + int(offset_ns / FOLLOW))
             return samples
-        offset = offset_ns * self._settings.rate_hz // NS
+        offset = (offset_ns * self._settings.rate_hz + NS // 2) // NS  # rounded, as times are whole nanoseconds
         if offset >= self._settings.window_samples or offset_ns < -JUMP_NS:  # nothing of the old window is left
             self._jumps += 1
             self._epoch = _Epoch(self.accepted, t_ns)

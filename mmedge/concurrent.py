@@ -14,10 +14,10 @@ from mmedge.timers import Deadlines, Grid, Timing
 from mmedge.types import Packet
 from mmedge.worker import Worker
 
-__all__ = ["Live"]
+__all__ = ["Concurrent"]
 
 
-class Live:
+class Concurrent:
     """The threads of one stream: a worker for every port, and one for the clock if there is a grid or a deadline.
 
     A worker ingests what its port accepted, encodes it and leaves it where the decider takes it. The worker of the port
