@@ -10,7 +10,7 @@ from onnx import helper, shape_inference
 from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
 
-__all__ = ["count_macs", "extract", "reaching", "reads", "tensor_specs"]
+__all__ = ["count_macs", "extract", "reaching", "reads", "stripped", "tapped", "tensor_specs"]
 
 Shapes = Mapping[str, TensorSpec]
 COUNTED_RNN = {"GRU": 3, "LSTM": 4, "RNN": 1}
@@ -100,14 +100,54 @@ def extract(
     part = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     part.functions.extend(model.functions)
     part.producer_name = "mmedge"
-    for node in part.graph.node:  # the exporter notes paths of the user's machine here
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for tensor in part.graph.initializer:
-        del tensor.metadata_props[:]
-        tensor.doc_string = ""
+    _strip(part)
     onnx.checker.check_model(part, full_check=True)
     return part
+
+
+def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without what an exporter notes beside the graph: paths and lines of the user's machine."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    _strip(plain)
+    return plain
+
+
+def _strip(part: onnx.ModelProto) -> None:
+    del part.metadata_props[:]
+    part.doc_string = ""
+    for function in part.functions:
+        del function.metadata_props[:]
+        function.doc_string = ""
+        _strip_nodes(function.node)
+    _strip_graph(part.graph)
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    del graph.metadata_props[:]
+    graph.doc_string = ""
+    for noted in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        del noted.metadata_props[:]
+        noted.doc_string = ""
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        for attribute in node.attribute:
+            attribute.doc_string = ""
+            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") or attribute.graphs else ():
+                _strip_graph(graph)
+
+
+def tapped(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """The same model, which gives some tensors inside as further outputs."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return copy
 
 
 def reaching(

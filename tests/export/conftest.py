@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,3 +24,21 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+class Digits(NamedTuple):
+    """A trained digits network and its scenes."""
+
+    network: Any
+    training: list[Any]
+    held_out: list[Any]
+
+
+@pytest.fixture(scope="session")
+def digits(data_dir: Path) -> Digits:
+    """Trained here and now on real recordings, in about twenty seconds; not to be changed."""
+    from mmedge_export.reference.digits.scenes import read_scenes
+    from mmedge_export.reference.digits.train import train
+
+    training, held_out = read_scenes(data_dir / "fsdd.zip")
+    return Digits(train(training), training, held_out)
