@@ -1,0 +1,137 @@
+"""Several live sensors as one stream of packets, in the order in which they arrive."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from threading import Condition
+from time import monotonic_ns
+from types import TracebackType
+
+from mmedge.errors import InputError
+from mmedge.sources.live import LiveSource, SourceEvent, SourceStatus
+from mmedge.types import Packet
+
+__all__ = ["Arrivals"]
+
+LIMITS = {"camera": 4, "audio": 200}  # packets that may wait: pictures age fast, sound must have no holes
+EVENTS = 1000
+CHECK_S = 0.1
+
+
+class Arrivals:
+    """``(port, packet)`` pairs of live sources as they arrive: an iterator and a context manager, for one thread.
+
+    Where the consumer is slower than a sensor, that sensor's oldest packet makes room and is counted as dropped. The
+    end is reached when every source has ended, or after :meth:`close`, which any thread may call.
+
+    Args:
+        sources: One live source for every port; owned, and closed.
+        on_event: Called with every change of state, from the thread that notices it.
+
+    Attributes:
+        events: The last changes of state, oldest first.
+        origin_ns: When the run began, on the monotonic clock.
+
+    Raises:
+        Exception: What a source raised that is no failure of its device, out of the iteration.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, LiveSource], *, on_event: Callable[[SourceEvent], object] | None = None
+    ) -> None:
+        if not sources:
+            raise InputError("no live source was given, e.g. {'camera': open_source('camera://0', ...)}")
+        self._sources = dict(sources)
+        self._waiting: dict[str, deque[tuple[int, Packet]]] = {port: deque() for port in sources}
+        self._changed = Condition()
+        self._arrived = 0
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._on_event = on_event
+        self.events: deque[SourceEvent] = deque(maxlen=EVENTS)
+        self.origin_ns = monotonic_ns()
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            for port, source in self._sources.items():
+                source.start(self.origin_ns, partial(self._deliver, port), self._tell)
+            undo.pop_all()
+
+    @property
+    def status(self) -> dict[str, SourceStatus]:
+        """How each source is doing, by port; from any thread."""
+        return {port: source.status for port, source in self._sources.items()}
+
+    @property
+    def counters(self) -> dict[str, dict[str, int]]:
+        """What happened to each source so far, by port; from any thread."""
+        return {port: dict(status.counts) for port, status in self.status.items()}
+
+    def __iter__(self) -> Iterator[tuple[str, Packet]]:
+        return self
+
+    def __next__(self) -> tuple[str, Packet]:
+        while True:
+            with self._changed:
+                if self._failure is not None:
+                    raise self._failure
+                if self._closed:
+                    raise StopIteration
+                port = min(
+                    (port for port in self._waiting if self._waiting[port]),
+                    key=lambda port: self._waiting[port][0][0],
+                    default=None,
+                )
+                if port is not None:
+                    return port, self._waiting[port].popleft()[1]
+                ended = all(source.ended for source in self._sources.values())
+                if not ended:
+                    self._changed.wait(CHECK_S)
+            if ended:
+                raise StopIteration
+            for source in self._sources.values():
+                source.check()
+
+    def __enter__(self) -> "Arrivals":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every source and wait for its thread; further calls do nothing."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for source in self._sources.values():
+            source.stop()
+        for source in self._sources.values():
+            source.close()
+
+    def _deliver(self, port: str, packet: Packet) -> None:
+        source = self._sources[port]
+        with self._changed:
+            waiting = self._waiting[port]
+            full = len(waiting) >= LIMITS[source.modality]
+            if full:
+                waiting.popleft()
+            self._arrived += 1
+            waiting.append((self._arrived, packet))
+            self._changed.notify()
+        if full:
+            source.count("dropped")
+
+    def _tell(self, event: SourceEvent | BaseException) -> None:
+        if isinstance(event, BaseException):
+            with self._changed:
+                self._failure = self._failure or event
+                self._changed.notify_all()
+            return
+        self.events.append(event)
+        if event.state == "ended":
+            with self._changed:
+                self._changed.notify_all()
+        if self._on_event is not None:
+            self._on_event(event)
