@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from threading import Condition
+from threading import Condition, Lock
 from time import monotonic_ns
 from types import TracebackType
 
@@ -27,7 +27,6 @@ class Arrivals:
 
     Args:
         sources: One live source for every port; owned, and closed.
-        on_event: Called with every change of state, from the thread that notices it.
 
     Attributes:
         events: The last changes of state, oldest first.
@@ -37,9 +36,7 @@ class Arrivals:
         Exception: What a source raised that is no failure of its device, out of the iteration.
     """
 
-    def __init__(
-        self, sources: Mapping[str, LiveSource], *, on_event: Callable[[SourceEvent], object] | None = None
-    ) -> None:
+    def __init__(self, sources: Mapping[str, LiveSource]) -> None:
         if not sources:
             raise InputError("no live source was given, e.g. {'camera': open_source('camera://0', ...)}")
         self._sources = dict(sources)
@@ -47,8 +44,9 @@ class Arrivals:
         self._changed = Condition()
         self._arrived = 0
         self._failure: BaseException | None = None
-        self._closed = False
-        self._on_event = on_event
+        self._stopping = False
+        self._listener: Callable[[SourceEvent], object] | None = None
+        self._telling = Lock()
         self.events: deque[SourceEvent] = deque(maxlen=EVENTS)
         self.origin_ns = monotonic_ns()
         with ExitStack() as undo:
@@ -67,6 +65,11 @@ class Arrivals:
         """What happened to each source so far, by port; from any thread."""
         return {port: dict(status.counts) for port, status in self.status.items()}
 
+    @property
+    def notes(self) -> list[str]:
+        """Facts worth reporting, one line each; may grow."""
+        return [note for source in self._sources.values() for note in source.notes]
+
     def __iter__(self) -> Iterator[tuple[str, Packet]]:
         return self
 
@@ -75,7 +78,7 @@ class Arrivals:
             with self._changed:
                 if self._failure is not None:
                     raise self._failure
-                if self._closed:
+                if self._stopping:
                     raise StopIteration
                 port = min(
                     (port for port in self._waiting if self._waiting[port]),
@@ -100,13 +103,26 @@ class Arrivals:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Stop every source and wait for its thread; further calls do nothing."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+    def listen(self, listener: Callable[[SourceEvent], object] | None) -> None:
+        """Have every change of state told, first those of the past.
+
+        Args:
+            listener: Called from the thread that notices the change, one at a time; must not wait. None ends it.
+        """
+        with self._telling:
+            for event in self.events if listener is not None else ():
+                listener(event)
+            self._listener = listener
+
+    def stop(self) -> None:
+        """End the iteration within a tenth of a second, without waiting for it; may be called by a signal handler."""
+        self._stopping = True
         for source in self._sources.values():
             source.stop()
+
+    def close(self) -> None:
+        """Stop every source and wait for its thread; further calls do nothing."""
+        self.stop()
         for source in self._sources.values():
             source.close()
 
@@ -129,9 +145,10 @@ class Arrivals:
                 self._failure = self._failure or event
                 self._changed.notify_all()
             return
-        self.events.append(event)
+        with self._telling:
+            self.events.append(event)
+            if self._listener is not None:
+                self._listener(event)
         if event.state == "ended":
             with self._changed:
                 self._changed.notify_all()
-        if self._on_event is not None:
-            self._on_event(event)

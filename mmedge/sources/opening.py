@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from mmedge.errors import InputError
 from mmedge.sources.arrays import from_packets
@@ -19,15 +19,10 @@ from mmedge.sources.synthetic import synthetic_camera, synthetic_sound
 from mmedge.sources.uri import NETWORK, SourceUri, parse_uri
 from mmedge.sources.video import open_video
 
-__all__ = ["Given", "is_live", "open_source", "open_sources"]
+__all__ = ["Given", "open_source", "open_sources"]
 
 Given = str | Path | Iterable[Any] | LiveSource
 """What a sensor may be given as: a path, a URI, packets or (array, t_ns) pairs, or a source."""
-
-
-def is_live(sources: dict[Modality, Source] | dict[Modality, LiveSource]) -> TypeGuard[dict[Modality, LiveSource]]:
-    """Whether what `open_sources` gave runs in real time."""
-    return any(isinstance(source, LiveSource) for source in sources.values())
 
 
 def open_source(
@@ -148,7 +143,7 @@ def _open_camera(uri: SourceUri) -> Source | LiveSource:
         return open_network_camera(uri.target)
     if uri.scheme == "gst":
         return open_gstreamer(uri.target)
-    if uri.scheme == "images" or Path(uri.target).is_dir():
+    if uri.scheme == "images" or (uri.scheme == "file" and Path(uri.target).is_dir()):
         uri.only("rate_hz")
         return open_images(uri.target, rate_hz=uri.number("rate_hz", 0) if "rate_hz" in uri.options else None)
     if uri.scheme == "synthetic":
