@@ -68,7 +68,7 @@ class LiveRun:
     @property
     def events(self) -> list[SourceEvent]:
         """The changes of the sensors' states, oldest first."""
-        return list(self.arrivals.events)
+        return self.arrivals.events
 
     @property
     def notes(self) -> list[str]:
@@ -119,15 +119,11 @@ class LiveRun:
                 self._notes.append(f"{port}: a packet was refused: {error}")
 
     def _recording(self) -> Iterator[tuple[str, Packet]]:
-        told = 0
         for port, packet in self.arrivals:
             if self._tape is not None:
-                events = self.events
                 try:
-                    for event in events[told:]:
-                        self._tape.write_event(event)
+                    self._tape.write_events(self.arrivals.events)
                     self._tape.write(port, packet)
-                    told = len(events)
                 except OSError as error:  # deciding goes on
                     self._notes.append(f"the recording ended: {error}")
                     self._close_tape()

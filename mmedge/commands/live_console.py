@@ -1,7 +1,7 @@
 """What the commands for live sensors share: a clean end by Ctrl-C, and a line whenever a sensor changes its state."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
@@ -9,9 +9,23 @@ import click
 
 from mmedge.sources import Arrivals, SourceEvent
 
-__all__ = ["stopped_by_signals", "telling"]
+__all__ = ["counted", "stopped_by_signals", "telling"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def counted(counters: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A line for each port that has something to report; one connection is what is expected.
+
+    Args:
+        counters: By port, then by what was counted.
+    """
+    lines = []
+    for port, counts in counters.items():
+        told = {what: n for what, n in counts.items() if n and (what, n) != ("connections", 1)}
+        if told:
+            lines.append(f"{port}: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in told.items()))
+    return lines
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import click
 
-from mmedge.commands.live_console import stopped_by_signals, telling
+from mmedge.commands.live_console import counted, stopped_by_signals, telling
 from mmedge.decode import to_plain_outputs
 from mmedge.errors import InputError, MmedgeError, ShortSourceError
 from mmedge.live import LiveRun
@@ -53,13 +53,14 @@ def run_command(bundle: Path, jsonl: Path | None, **options: Any) -> None:
         _refuse_to_overwrite(jsonl, [Path(path) for path in given if path and "://" not in path])
     with ExitStack() as stack:
         model = stack.enter_context(load(bundle))
-        run = stack.enter_context(open_run(model, **options))
+        run: Run | LiveRun = open_run(model, **options)
+        stack.callback(run.close)
         if isinstance(run, LiveRun):
             stack.enter_context(stopped_by_signals(run.stop))
             stack.enter_context(telling(run.arrivals))
         predictions = _one_or_more(run, *given)
         if jsonl is None:
-            _print_changes(predictions, model.manifest)
+            _print_changes(predictions, model.manifest, run.arrivals.origin_ns if isinstance(run, LiveRun) else 0)
         else:
             with _lines_to(jsonl) as lines:
                 for prediction in predictions:
@@ -181,10 +182,9 @@ def _lines_to(path: Path) -> Iterator[IO[str]]:
             draft.unlink(missing_ok=True)
 
 
-def _print_changes(predictions: Iterable[Prediction], manifest: Manifest) -> None:
+def _print_changes(predictions: Iterable[Prediction], manifest: Manifest, start_ns: int) -> None:
     """A line whenever a label changes, and at least one a second."""
     shown: tuple[object, int] = (None, -NS)
-    start_ns: int | None = None  # live sensors count from when the machine started
     for prediction in predictions:
         if prediction.labels == shown[0] and prediction.t_ns - shown[1] < NS:
             continue
@@ -194,7 +194,7 @@ def _print_changes(predictions: Iterable[Prediction], manifest: Manifest) -> Non
             for name, output in manifest.outputs.items()
         ]
         ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items())
-        click.echo(f"{prediction.t_ns / NS:8.2f} s  {'  '.join(values)}  [age {ages}]")
+        click.echo(f"{(prediction.t_ns - start_ns) / NS:8.2f} s  {'  '.join(values)}  [age {ages}]")
 
 
 def _print_end(run: Run | LiveRun) -> None:
@@ -203,10 +203,7 @@ def _print_end(run: Run | LiveRun) -> None:
     runs = ", ".join(f"{stage} {count}" for stage, count in graph.runs.items())
     click.echo(f"runs: {runs}; {work:.0f} ms of model work", err=True)
     counters = run.counters if isinstance(run, LiveRun) else run.stream.counters
-    for port, counts in counters.items():
-        if any(counts.values()):
-            click.echo(
-                f"{port}: " + ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.items() if n), err=True
-            )
+    for line in counted(counters):
+        click.echo(line, err=True)
     for note in run.notes:
         click.echo(f"note: {note}", err=True)

@@ -29,7 +29,6 @@ class Arrivals:
         sources: One live source for every port; owned, and closed.
 
     Attributes:
-        events: The last changes of state, oldest first.
         origin_ns: When the run began, on the monotonic clock.
 
     Raises:
@@ -47,7 +46,7 @@ class Arrivals:
         self._stopping = False
         self._listener: Callable[[SourceEvent], object] | None = None
         self._telling = Lock()
-        self.events: deque[SourceEvent] = deque(maxlen=EVENTS)
+        self._events: deque[SourceEvent] = deque(maxlen=EVENTS)
         self.origin_ns = monotonic_ns()
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -64,6 +63,12 @@ class Arrivals:
     def counters(self) -> dict[str, dict[str, int]]:
         """What happened to each source so far, by port; from any thread."""
         return {port: dict(status.counts) for port, status in self.status.items()}
+
+    @property
+    def events(self) -> list[SourceEvent]:
+        """The last changes of state, oldest first; from any thread."""
+        with self._telling:
+            return list(self._events)
 
     @property
     def notes(self) -> list[str]:
@@ -110,9 +115,10 @@ class Arrivals:
             listener: Called from the thread that notices the change, one at a time; must not wait. None ends it.
         """
         with self._telling:
-            for event in self.events if listener is not None else ():
-                listener(event)
             self._listener = listener
+            if listener is not None:
+                for event in self._events:
+                    listener(event)
 
     def stop(self) -> None:
         """End the iteration within a tenth of a second, without waiting for it; may be called by a signal handler."""
@@ -146,7 +152,7 @@ class Arrivals:
                 self._changed.notify_all()
             return
         with self._telling:
-            self.events.append(event)
+            self._events.append(event)
             if self._listener is not None:
                 self._listener(event)
         if event.state == "ended":

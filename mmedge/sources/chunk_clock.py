@@ -23,12 +23,11 @@ class ChunkClock:
 
     Args:
         rate_hz: Of the samples.
-        latency_ns: How long before its arrival the last sample of a block was taken, at best.
         counts: Where to count.
     """
 
-    def __init__(self, rate_hz: int, latency_ns: int, counts: Counter[str]) -> None:
-        self._rate_hz, self._latency_ns, self._counts = rate_hz, latency_ns, counts
+    def __init__(self, rate_hz: int, counts: Counter[str]) -> None:
+        self._rate_hz, self._counts = rate_hz, counts
         self._clock = SampleClock(rate_hz)
         self._given = self._arrived = 0
         self._held: list[tuple[Samples, int]] = []
@@ -79,7 +78,7 @@ class ChunkClock:
     def _give(self) -> list[AudioChunk]:
         chunks = []
         for samples, _ in self._held:
-            t_ns = self._clock.time_of(self._given) - self._latency_ns
+            t_ns = self._clock.time_of(self._given)
             chunks.append(AudioChunk(samples=samples, t_ns=t_ns, rate_hz=self._rate_hz))
             self._given += len(samples)
         self._held = []

@@ -205,7 +205,7 @@ class LiveSource:
             while not self._stop.is_set():
                 try:
                     ended = self._read(self._connect(origin_ns, self._counts))
-                except SourceError as error:
+                except OSError as error:  # a SourceError, or what the system says of a file or a socket
                     self._lose(error)
                     continue
                 if ended:
@@ -250,7 +250,7 @@ class LiveSource:
         if silent_ms > max(REOPEN_MS, 2 * self._stall_ns // 1_000_000):
             raise SourceError(f"{self.name} gives no data for {silent_ms} ms")
 
-    def _lose(self, error: SourceError) -> None:
+    def _lose(self, error: OSError) -> None:
         wait_s = self._backoff.next_s()
         self.count("losses")
         self._become("lost", f"{error}; trying again in {wait_s:.1f} s")

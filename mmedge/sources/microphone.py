@@ -1,7 +1,8 @@
 """A microphone, through PortAudio, at times from counting its samples.
 
 PortAudio's own times are not used: version 19.6 stamps with the wall clock, and the stamps of PulseAudio scatter by
-tens of milliseconds.
+tens of milliseconds. Nor is its latency, which for ALSA is the length of its buffer: the least delayed callbacks come
+within a millisecond of their last sample. What a device adds before, `mmedge sync` measures.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ from mmedge.sources.chunk_clock import ChunkClock
 from mmedge.sources.chunks import Samples, to_mono
 from mmedge.sources.live import LiveSource
 from mmedge.sources.resample import LiveResampler, needs_resampler
-from mmedge.types import NS, AudioChunk
+from mmedge.types import AudioChunk
 
 __all__ = ["SoundStream", "open_microphone"]
 
@@ -37,10 +38,6 @@ class SoundStream(Protocol):
     @property
     def active(self) -> bool:
         """Whether it still gives sound."""
-
-    @property
-    def latency(self) -> float:
-        """Seconds from a sample to its callback."""
 
     def start(self) -> None:
         """Begin."""
@@ -155,7 +152,7 @@ class _Connection:
         self._stream, self._own_hz = opener.open(rate_hz, self._callback, anew=counts["losses"] > 0)
 
     def __iter__(self) -> Iterator[AudioChunk | None]:
-        clock = ChunkClock(self._own_hz, round(self._stream.latency * NS), self._counts)
+        clock = ChunkClock(self._own_hz, self._counts)
         resampler = None if self._own_hz == self._rate_hz else LiveResampler(self._rate_hz)
         while True:
             try:

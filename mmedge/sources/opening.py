@@ -67,7 +67,7 @@ def open_sources(
     Args:
         camera: See `open_source`; None for a model without a camera.
         audio: See `open_source`; None for a model without sound, or to find that of the video.
-        audio_rate_hz: The rate that the model expects, None for a model without sound.
+        audio_rate_hz: The rate that the model expects, 0 for the source's own, None for a model without sound.
         chunk_ms: Length of a chunk of sound.
 
     Raises:
@@ -77,6 +77,9 @@ def open_sources(
     """
     if audio_rate_hz is None and audio is not None:
         raise InputError(f"the model has no audio input, but {audio} was given; leave it out")
+    if audio is None and audio_rate_hz is not None and isinstance(camera, str):
+        scene = camera.removeprefix("paced:").partition("?")
+        audio = camera if scene[0] == "synthetic://" else None
     paths, in_real_time = _files(camera, audio)
     if paths is not None:
         files = open_file_sources(*paths, audio_rate_hz=audio_rate_hz, chunk_ms=chunk_ms)

@@ -24,7 +24,7 @@ def open_file_sources(
     Args:
         camera: The video, None for a model without a camera.
         audio: The sound, None to look for it as said above.
-        audio_rate_hz: The rate that the model expects, None for a model without sound.
+        audio_rate_hz: The rate that the model expects, 0 for the file's own, None for a model without sound.
         chunk_ms: Length of an audio chunk.
 
     Raises:

@@ -14,7 +14,7 @@ samples; 4 an event, JSON; 5 the end, JSON.
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -90,6 +90,7 @@ class TapeWriter:
     def __init__(self, folder: Path | str, tracks: Mapping[str, Track], *, png: bool = False) -> None:
         self.folder = Path(folder)
         self.written = 0
+        self._told_ns = -1
         self._tracks = list(tracks)
         self._cv2 = needs("cv2", fix="pip install 'mmedge[cpu]'") if png else None
         self._lock = Lock()
@@ -119,9 +120,16 @@ class TapeWriter:
             raise InputError(f"{port} gave {type(packet).__name__}; only pictures and sound are recorded")
         self._append(kind, track, packet.t_ns, payload)
 
-    def write_event(self, event: SourceEvent) -> None:
-        """Write down what happened to a source."""
-        self._append(EVENT, 0, event.t_ns, json.dumps(asdict(event)).encode())
+    def write_events(self, events: Iterable[SourceEvent]) -> None:
+        """Write down what happened to the sources since the last call.
+
+        Args:
+            events: All of them, oldest first; those that were written are left out.
+        """
+        for event in list(events):
+            if event.t_ns > self._told_ns:
+                self._append(EVENT, 0, event.t_ns, json.dumps(asdict(event)).encode())
+                self._told_ns = event.t_ns
 
     def close(self, counters: Mapping[str, Mapping[str, int]] | None = None) -> None:
         """Write that this is the end, and what was counted; further calls do nothing."""
