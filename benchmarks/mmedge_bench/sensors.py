@@ -166,7 +166,7 @@ def faults(model: Model, microphone: VirtualMicrophone) -> list[Check]:
         "after": {image: "ok", sound: "ok"},
     }
     return [
-        *(Check(what=f"states, {when}", found=str(states[when]), holds=states[when] == now) for when, now in expected.items()),
+        *(Check(what=f"states, {at}", found=str(states[at]), holds=states[at] == now) for at, now in expected.items()),
         _counted(counts, image, "losses", 1, 9),
         _counted(counts, image, "connections", 2, 2),
         _counted(counts, image, "clock_steps", 1, 1),
