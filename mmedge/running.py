@@ -55,7 +55,6 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
         raise InputError(f"the model has no camera port, but {camera} was given; leave it out")
     rate_hz = next((port.audio.rate_hz for port in model.manifest.ports.values() if port.audio), None)
     apart = None if sync is None else read_sync(sync)
-    stream = model.stream(tick)
     sources = open_sources(camera, audio, audio_rate_hz=rate_hz, chunk_ms=CHUNK_MS)
     with ExitStack() as undo:
         for source in sources.values():
@@ -69,11 +68,13 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
                 tape = undo.enter_context(TapeWriter(record, tracks))
                 if apart is not None:
                     write_sync(apart.of_live_sensors(), Path(record) / SYNC_NAME)
-            run: Run | LiveRun = LiveRun(model, stream, live, tape=tape, sync=apart and apart.of_live_sensors())
+            run: Run | LiveRun = LiveRun(
+                model, model.stream(tick, live=True), live, tape=tape, sync=apart and apart.of_live_sensors()
+            )
         else:
             if record is not None:
                 raise InputError("what is given is a recording already; play it in real time to record it: paced:...")
-            run = Run(model, stream, Replay(still, allow_short=allow_short), sync=apart)
+            run = Run(model, model.stream(tick), Replay(still, allow_short=allow_short), sync=apart)
         undo.pop_all()
     return run
 

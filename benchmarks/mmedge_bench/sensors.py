@@ -156,7 +156,7 @@ def faults(model: Model, microphone: VirtualMicrophone) -> list[Check]:
     consumer.join()
     counts = run.counters
     times = np.array([now.t_ns for now in predictions])
-    pauses = np.diff(times)[np.diff(times) != TICK_NS]  # after a hole, the window of sound has to fill again
+    pauses = np.diff(times)[np.diff(times) != TICK_NS]
     expected = {
         "before": {image: "ok", sound: "ok"},
         "unplugged": {image: "lost", sound: "ok"},
@@ -175,8 +175,8 @@ def faults(model: Model, microphone: VirtualMicrophone) -> list[Check]:
         _counted(counts, sound, "lost_ms", 1980, 2100),
         Check(
             what="ticks through all of it",
-            found=f"{len(times)}, {len(pauses)} pause of {pauses.max(initial=0) / 1e6:.0f} ms",
-            holds=len(pauses) == 1 and pauses[0] <= _window_ns(model),
+            found=f"{len(times)}, {len(pauses)} pauses",
+            holds=len(pauses) == 0,
         ),
     ]  # fmt: skip
 
@@ -240,11 +240,6 @@ def _sound(tape: Path) -> list[AudioChunk]:
 
 def _names(model: Model) -> dict[str, str]:
     return {name: port.modality for name, port in model.manifest.ports.items() if port.camera or port.audio}
-
-
-def _window_ns(model: Model) -> int:
-    settings = next(port.audio for port in model.manifest.ports.values() if port.audio)
-    return settings.window_samples * NS // settings.rate_hz
 
 
 def _ages(model: Model, predictions: list[Prediction], stamps: list[int]) -> Check:

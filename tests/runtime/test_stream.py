@@ -86,7 +86,7 @@ def test_two_runs_of_the_same_file_give_the_same_predictions(model, clip):
 def test_each_encoder_runs_only_when_its_sensor_has_something_new(model, clip):
     with open_run(model, camera=clip.video, audio=clip.sound, tick="100hz") as run:
         predictions = list(run)
-        runs = run.stream.graph.runs
+        runs = run.stream.runs
     assert runs["image.item"] == 45
     assert runs["image"] == 45 - 7
     assert runs["head"] == len(predictions)
@@ -155,7 +155,7 @@ def test_pictures_of_a_faster_camera_are_left_out_by_their_time(model):
     stream = model.stream("camera")
     for i in range(31):
         stream.push_frame(picture(i), i * NS // 30)
-    assert stream.graph.runs["image.item"] == 16
+    assert stream.runs["image.item"] == 16
     assert stream.counters["image"] == {"skipped": 15, "late": 0, "gaps": 0, "jumps": 0}
 
 
