@@ -117,9 +117,9 @@ def steady(model: Model, microphone: VirtualMicrophone, seconds: float) -> list[
         Check(what="ticks", found=f"{len(predictions)} of {due}", holds=bool((ticks == TICK_NS).all())),
         _ages(model, predictions, capture.stamps),
         Check(
-            what="drops, losses, stalls, gaps, late samples",
+            what="drops, losses, stalls, holes in the sound ...",
             found=str(_bad(counters)),
-            holds=not any(_bad(counters).values()),
+            holds=not _bad(counters),
         ),
     ]  # fmt: skip
 
@@ -256,8 +256,10 @@ def _ages(model: Model, predictions: list[Prediction], stamps: list[int]) -> Che
 
 
 def _bad(counters: dict[str, dict[str, int]]) -> dict[str, int]:
-    kinds = ("dropped", "losses", "stalls", "gaps", "xruns", "lost_samples", "late_samples", "jumps", "refused")
-    return {kind: sum(counts.get(kind, 0) for counts in counters.values()) for kind in kinds}
+    """What should not have happened; a picture that is late on a busy machine is no fault of the software."""
+    kinds = ("dropped", "losses", "stalls", "lost_ms", "xruns", "lost_samples", "late_samples", "jumps", "refused")
+    sums = {kind: sum(counts.get(kind, 0) for counts in counters.values()) for kind in kinds}
+    return {kind: number for kind, number in sums.items() if number}
 
 
 def _states(run: LiveRun) -> dict[str, str]:
