@@ -21,6 +21,8 @@ Times = npt.NDArray[np.float64]
 GRID = 24, 32  # cells of a picture, rows and columns
 FLASH_CELLS, FLASH_LEVELS = 8, 20.0  # a lamp may be small, but not faint
 MOTION_LEVELS = 0.5
+FAST, FAST_SHARE = 0.99, 0.4  # quantile of motion that claps reach; what is this much of it from the median is fast
+END_SHARE = 0.25  # of a burst's height; less than this is its end
 CLEAR = 8.0  # times the usual deviation from the median
 APART_S = 0.25
 SOUND_RISE = 8.0  # times the level of the tenth of a second before
@@ -92,12 +94,16 @@ class _Eye:
         """Where a part of the picture suddenly got bright."""
         rises = np.array(self._rises)
         threshold = max(FLASH_LEVELS, _clear(rises))
-        return self._events([peak for peak, _ in _bursts(rises, threshold)])
+        return self._events(_bursts(rises, threshold))
 
     def stops(self) -> _Seen:
         """Where a fast motion suddenly came to an end."""
         motions = np.array(self._motions)
-        return self._events([last for _, last in _bursts(motions, max(MOTION_LEVELS, _clear(motions)))])
+        usual, fast = np.quantile(motions, [0.5, FAST]) if len(motions) else (0.0, 0.0)
+        threshold = max(MOTION_LEVELS, usual + FAST_SHARE * (fast - usual))
+        ends = [_end_of_burst(motions, peak, usual) for peak in _bursts(motions, threshold)]
+        seen = self._events(ends)  # a motion that ends in the first quarter of a period goes to the picture before
+        return _Seen(times=seen.times + END_SHARE * seen.period_s, period_s=seen.period_s)
 
     def _events(self, frames: list[int]) -> _Seen:
         times = np.array(self._times)
@@ -157,14 +163,17 @@ def _clear(values: Times) -> float:
     return median + CLEAR * 1.48 * float(np.median(np.abs(values - median)))
 
 
-def _bursts(values: Times, threshold: float) -> list[tuple[int, int]]:
-    """For each run above the threshold, its highest place, and the last place that is above half of that."""
+def _bursts(values: Times, threshold: float) -> list[int]:
+    """The highest place of each run above the threshold."""
     above = np.flatnonzero(values > threshold)
     runs = np.split(above, np.flatnonzero(np.diff(above) > 1) + 1) if len(above) else []
-    peaks = [int(run[np.argmax(values[run])]) for run in runs]
-    return [
-        (peak, int(run[values[run] > values[peak] / 2][-1])) for peak, run in zip(peaks, runs, strict=True) if len(run)
-    ]
+    return [int(run[np.argmax(values[run])]) for run in runs]
+
+
+def _end_of_burst(values: Times, peak: int, usual: float) -> int:
+    """The last place after a peak that is clearly above what is usual."""
+    over = values[peak:] > usual + END_SHARE * (values[peak] - usual)
+    return peak + (int(np.argmin(over)) if not over.all() else len(over)) - 1
 
 
 def _apart(times: Times) -> Times:

@@ -76,7 +76,7 @@ def test_record_writes_what_a_live_run_was_given(model, tmp_path):
 
 def test_a_disk_that_is_full_ends_the_recording_and_not_the_run(model, tmp_path):
     class Full(TapeWriter):
-        def write(self, port, packet):
+        def write(self, *_):
             raise OSError(28, "No space left on device")
 
     sources = open_sources(SCENE.format(1.2), None, audio_rate_hz=16000)

@@ -30,7 +30,7 @@ class Device:
         self.scripts = list(scripts)
         self.opened = self.closed = 0
 
-    def connect(self, origin_ns, counts):
+    def connect(self, _, counts):
         self.opened += 1
         script = self.scripts.pop(0) if self.scripts else SourceError("gone for good")
         if isinstance(script, Exception):
@@ -139,19 +139,23 @@ def test_a_slow_consumer_loses_the_oldest_and_knows_how_many():
 
 def test_a_mistake_in_a_program_is_raised_where_packets_are_consumed():
     device = Device([frame(1), ZeroDivisionError("a bug")])
-    with Arrivals({"image": source(device)}) as arrivals:
-        with pytest.raises(ZeroDivisionError, match="a bug"):
-            list(arrivals)
+    with Arrivals({"image": source(device)}) as arrivals, pytest.raises(ZeroDivisionError, match="a bug"):
+        list(arrivals)
     assert device.closed == 1
     assert names() == set()
 
 
 def test_threads_are_gone_after_an_exception_of_the_consumer():
     device = Device([frame(1), 5.0])
-    with pytest.raises(RuntimeError, match="of the consumer"), Arrivals({"image": source(device)}) as arrivals:
-        next(arrivals)
-        assert names() == {"mmedge fake camera"}
-        raise RuntimeError("of the consumer")
+
+    def consume():
+        with Arrivals({"image": source(device)}) as arrivals:
+            next(arrivals)
+            assert names() == {"mmedge fake camera"}
+            raise RuntimeError("of the consumer")
+
+    with pytest.raises(RuntimeError, match="of the consumer"):
+        consume()
     assert names() == set()
     assert device.closed == 1
 

@@ -20,7 +20,7 @@ NS = 1_000_000_000
 T0 = 50 * NS
 
 
-def blocks(count, *, late_ns=lambda n: 0, start=0, t0=T0):
+def blocks(count, *, late_ns=lambda _: 0, start=0, t0=T0):
     """Numbered samples, the end of each block, and when it arrives."""
     for n in range(start, start + count):
         samples = np.arange(n * BLOCK, (n + 1) * BLOCK, dtype=np.float32)
@@ -41,12 +41,12 @@ class TestChunkClock:
 
     def test_every_sample_is_given_once_in_order(self):
         rng = np.random.default_rng(1)
-        chunks = push_all(ChunkClock(RATE_HZ, Counter()), blocks(300, late_ns=lambda n: int(rng.exponential(3e6))))
+        chunks = push_all(ChunkClock(RATE_HZ, Counter()), blocks(300, late_ns=lambda _: int(rng.exponential(3e6))))
         assert np.array_equal(np.concatenate([c.samples for c in chunks]), np.arange(300 * BLOCK))
 
     def test_times_come_from_counting_and_not_from_callbacks(self):
         rng = np.random.default_rng(2)
-        chunks = push_all(ChunkClock(RATE_HZ, Counter()), blocks(1000, late_ns=lambda n: int(rng.exponential(2e6))))
+        chunks = push_all(ChunkClock(RATE_HZ, Counter()), blocks(1000, late_ns=lambda _: int(rng.exponential(2e6))))
         assert np.abs(errors_ns(chunks)).max() < 1_500_000
         assert np.abs(np.diff(errors_ns(chunks))).max() < 500_000
 
@@ -65,7 +65,7 @@ class TestChunkClock:
         counts = Counter()
         clock = ChunkClock(RATE_HZ, counts)
         before = push_all(clock, blocks(200))
-        after = push_all(clock, blocks(200, start=200, late_ns=lambda n: 2 * NS))
+        after = push_all(clock, blocks(200, start=200, late_ns=lambda _: 2 * NS))
         assert len(before) + len(after) == 400
         assert np.abs(errors_ns(before)).max() == 0
         assert np.abs(errors_ns(after) - 2 * NS).max() < 100_000
@@ -96,7 +96,7 @@ class FakePortAudio:
         self.streams.append(FakeStream(**options))
         return self.streams[-1]
 
-    def query_devices(self, device, kind):
+    def query_devices(self, *_):
         return {"max_input_channels": self.channels, "default_samplerate": float(self.rate_hz)}
 
     def _terminate(self):
@@ -190,7 +190,7 @@ def test_a_microphone_that_is_unplugged_is_found_again():
 
 def test_a_missing_portaudio_says_what_to_type(monkeypatch):
     class Broken:
-        def find_spec(self, name, path=None, target=None):
+        def find_spec(self, name, *_):
             if name == "sounddevice":
                 raise OSError("PortAudio library not found")
 

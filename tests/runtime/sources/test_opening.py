@@ -153,7 +153,7 @@ def test_what_does_not_fit_together_says_what_to_type(monkeypatch, camera, audio
 
 
 def test_a_source_of_another_kind_is_refused():
-    microphone = LiveSource("mic", "audio", lambda origin_ns, counts: None)
+    microphone = LiveSource("mic", "audio", lambda *_: None)
     with pytest.raises(InputError, match="mic gives audio, expected camera"):
         open_source(microphone, "camera")
 
