@@ -17,6 +17,8 @@ SOURCES = sorted(
 HEAVY = {
     "onnxruntime": {"mmedge/backends/ort.py"},
     "av": {"mmedge/sources/media.py"},
+    "gi": {"mmedge/sources/gstreamer.py"},
+    "sounddevice": {"mmedge/sources/microphone.py"},
     "soxr": {"mmedge/sources/resample.py"},
     "tokenizers": {"mmedge/features/text.py"},
 }
