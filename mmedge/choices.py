@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mmedge.errors import InputError
 from mmedge.types import Array
@@ -10,9 +10,8 @@ from mmedge.types import Array
 __all__ = ["Choice", "Policy", "Sensed", "max_age_policy", "parse_max_age"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sensed:
-    """What is known of one port at one tick.
+class Sensed(NamedTuple):
+    """What is known of one port at one tick; a tuple, as one is made for every port at every tick.
 
     Attributes:
         port: Its name.

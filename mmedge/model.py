@@ -81,8 +81,8 @@ class Model:
         if not set(needed) <= sensors.keys() <= ports.keys():
             raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(needed)}")
         zeros = {name: np.zeros(port.shape, port.dtype) for name, port in ports.items() if port.state}
-        windows = {name: self._window(name, data) for name, data in (zeros | sensors).items()}
         with self._one_at_a_time:
+            windows = {name: self._window(name, data) for name, data in (zeros | sensors).items()}
             if self._once is None:
                 self._once = self.new_graph()
             for name, window in windows.items():

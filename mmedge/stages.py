@@ -129,18 +129,16 @@ class StageGraph:
         self.runs[stage.name] += 1
 
 
-def _make_room(newest: Array, spec: TensorSpec) -> None:
+def _make_room(window: Array, spec: TensorSpec) -> None:
+    """Move every item to the place of the older one before it."""
     assert spec.window_axis is not None  # only windows come item by item
-    moved = np.moveaxis(newest, spec.window_axis, 0)
-    moved[:-1] = moved[1:]
+    moved = np.moveaxis(window, spec.window_axis, 0)
+    for i in range(len(moved) - 1):  # one by one: numpy copies what overlaps to new memory first
+        moved[i] = moved[i + 1]
 
 
 def _shift_in(window: Array, item: Array, spec: TensorSpec) -> None:
+    _make_room(window, spec)
     axis = spec.window_axis
     assert axis is not None  # only windows are shifted
-    if spec.shape[axis] == 1:
-        window[...] = item
-        return
-    moved = np.moveaxis(window, axis, 0)
-    moved[:-1] = moved[1:]
-    moved[-1:] = np.moveaxis(item, axis, 0)
+    np.moveaxis(window, axis, 0)[-1:] = np.moveaxis(item, axis, 0)

@@ -115,6 +115,9 @@ class Stream:
     ) -> None:
         options = options or StreamOptions()
         self._ports = manifest.ports
+        self._names: dict[str, list[str]] = {}  # of the ports, by modality
+        for name, port in manifest.ports.items():
+            self._names.setdefault(port.modality, []).append(name)
         rule = parse_tick(tick, manifest)
         fronts = fronts or {name: front_end(port) for name, port in manifest.ports.items()}
         self.branches = open_branches(manifest, sessions, fronts, live=options.live)
@@ -251,7 +254,7 @@ class Stream:
         return [(name, next(graph for graph in graphs if name in graph.runs)) for name in self._stages]
 
     def _port(self, given: str | None, modality: str) -> str:
-        names = [name for name, port in self._ports.items() if port.modality == modality]
+        names = self._names.get(modality, [])
         if given is None and len(names) == 1:
             return names[0]
         if given is None or given not in names:

@@ -1,6 +1,7 @@
 """Sound: put together from chunks by their times, its own time the count of samples."""
 
 from collections import deque
+from math import isfinite
 from threading import Lock
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ class AudioFeed:
             raise InputError(
                 f"{self.name}: sound at {packet.rate_hz} Hz, expected {self._settings.rate_hz} Hz; resample it first"
             )
-        if not np.isfinite(packet.samples).all():
+        if not _is_finite(packet.samples):
             if not self._live:
                 raise InputError(f"{self.name}: NaN or infinity in the samples at {packet.t_ns / NS:.3f} s")
             self._invalid += 1
@@ -166,3 +167,8 @@ class AudioFeed:
         while self._live and self._waiting_samples > self.waits and len(self._waiting) > 1:
             self._waiting_samples -= len(self._waiting.popleft()[2])
             self._dropped += 1
+
+
+def _is_finite(samples: Samples) -> bool:
+    # a finite sum has finite parts; only if it is not, each is looked at, as large ones may add up to infinity
+    return isfinite(np.add.reduce(samples)) or bool(np.isfinite(samples).all())

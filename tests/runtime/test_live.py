@@ -114,7 +114,7 @@ def push_scans(stream, line, rng):
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 1 << 30))
 def test_every_decision_equals_the_unsplit_model_on_the_windows_that_its_ages_name(tick, seed):
-    """Three threads push at random rates; the pictures of a window are those that were encoded, as many may be dropped."""
+    """Three threads push at random rates; the pictures of a window are those that were encoded, some may be dropped."""
     duo, rng = Duo(), random.Random(seed)
     for double in (duo.item, duo.image, duo.audio, duo.head):
         own = random.Random(rng.random())

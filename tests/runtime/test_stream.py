@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -314,3 +315,24 @@ def test_a_closed_stream_refuses_pushes(model):
     stream.close()
     with pytest.raises(mmedge.ClosedError, match="closed"):
         stream.push_audio(sound(10), 0)
+
+
+def test_a_push_allocates_no_large_array(model):
+    """The largest tensor on the way is a picture of 1280 x 720; what Python and small vectors take is a few KiB."""
+    stream = warm(model)
+    pixels = np.zeros((720, 1280, 3), np.uint8)
+    chunks = [sound(320, seed=i) for i in range(12)]
+    tracemalloc.start()
+    try:
+        for i, chunk in enumerate(chunks):
+            if i == len(chunks) // 2:  # buffers that grow at first have grown
+                before, _ = tracemalloc.get_traced_memory()
+                tracemalloc.reset_peak()
+            if i % 3 == 0:
+                stream.push_frame(pixels, NS + i * NS // 50)
+            stream.push_audio(chunk, NS + i * NS // 50)
+            stream.poll()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 64 * 1024
