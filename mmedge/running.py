@@ -1,6 +1,6 @@
 """From the names of sensors or recordings to decisions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mmedge.live import LiveRun
 from mmedge.model import Model, load
 from mmedge.replay import Run
 from mmedge.sources import Given, LiveSource, Modality, Replay, TapeReader, TapeWriter, Track, open_sources
-from mmedge.sync import SYNC_NAME, read_sync, write_sync
+from mmedge.sync import SYNC_NAME, Sync, read_sync, write_sync
 from mmedge.types import Packet, Prediction
 
 __all__ = ["open_run", "run"]
@@ -62,15 +62,11 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
         live = {ports[kind]: source for kind, source in sources.items() if isinstance(source, LiveSource)}
         still = {ports[kind]: source for kind, source in sources.items() if not isinstance(source, LiveSource)}
         if live:
-            tape = None
-            if record is not None:
-                tracks = {ports[kind]: Track(modality=kind, source=source.name) for kind, source in sources.items()}
-                tape = undo.enter_context(TapeWriter(record, tracks))
-                if apart is not None:
-                    write_sync(apart.of_live_sensors(), Path(record) / SYNC_NAME)
-            run: Run | LiveRun = LiveRun(
-                model, model.stream(tick, live=True), live, tape=tape, sync=apart and apart.of_live_sensors()
-            )
+            apart = apart and apart.of_live_sensors()
+            stream = model.stream(tick, live=True)
+            undo.callback(stream.close)
+            tape = None if record is None else undo.enter_context(_new_tape(record, live, apart))
+            run: Run | LiveRun = LiveRun(model, stream, live, tape=tape, sync=apart)
         else:
             if record is not None:
                 raise InputError("what is given is a recording already; play it in real time to record it: paced:...")
@@ -136,6 +132,14 @@ def _sensor_ports(model: Model) -> dict[Modality, str]:
             raise InputError(f"the model has several {modality} ports; push to its stream() port by port instead")
         found[modality] = name
     return found
+
+
+def _new_tape(folder: str | Path, live: Mapping[str, LiveSource], apart: Sync | None) -> TapeWriter:
+    tracks = {port: Track(modality=source.modality, source=source.name) for port, source in live.items()}
+    tape = TapeWriter(folder, tracks)
+    if apart is not None:
+        write_sync(apart, tape.folder / SYNC_NAME)
+    return tape
 
 
 def _open_tape(

@@ -71,6 +71,9 @@ def test_record_writes_what_a_live_run_was_given(model, tmp_path):
     assert tape.counters["image"]["packets"] == 18
     with pytest.raises(InputError, match="exists; choose another folder"):
         open_run(model, **options)
+    with pytest.raises(InputError, match="tick"):
+        open_run(model, **{**options, "tick": "noon", "record": tmp_path / "other"})
+    assert not (tmp_path / "other").exists()
     assert names() == set()
 
 
