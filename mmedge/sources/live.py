@@ -13,7 +13,7 @@ from threading import Event, Lock, Thread
 from time import monotonic_ns
 from typing import Literal, Protocol
 
-from mmedge.errors import SourceError
+from mmedge.errors import ClosedError, SourceError
 from mmedge.types import NS, Packet
 
 __all__ = ["Backoff", "Connect", "Connection", "LiveSource", "Modality", "SourceEvent", "SourceState", "SourceStatus"]
@@ -112,6 +112,7 @@ class LiveSource:
         stall_ms: Without data for so long it is stalled. 1000 for a camera, 500 for sound.
         backoff: Waits between attempts.
         notes: Facts worth reporting, which its connections may add to.
+        release: Called by close(); for what is held before there is a connection.
 
     Attributes:
         name: What to call it in messages.
@@ -128,10 +129,11 @@ class LiveSource:
         stall_ms: int | None = None,
         backoff: Backoff | None = None,
         notes: list[str] | None = None,
+        release: Callable[[], object] | None = None,
     ) -> None:
         self.name, self.modality = name, modality
         self.notes: list[str] = [] if notes is None else notes
-        self._connect, self._backoff = connect, backoff or Backoff()
+        self._connect, self._backoff, self._release = connect, backoff or Backoff(), release
         self._stall_ns = (stall_ms or STALL_MS[modality]) * 1_000_000
         self._counts: Counter[str] = Counter()
         self._state: SourceState = "connecting"
@@ -165,7 +167,12 @@ class LiveSource:
             origin_ns: When the run begins on the monotonic clock; what is played in real time begins then.
             deliver: Takes each packet, in the source's own thread; must not wait.
             tell: Takes each change of state, and an exception that ended the thread.
+
+        Raises:
+            ClosedError: It was started before, or closed.
         """
+        if self._thread is not None or self._stop.is_set():
+            raise ClosedError(f"{self.name} was used before; open it again")
         self._deliver, self._tell = deliver, tell
         self._thread = Thread(target=self._run, args=(origin_ns,), name=f"mmedge {self.name}", daemon=True)
         self._thread.start()
@@ -200,6 +207,8 @@ class LiveSource:
         self.stop()
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(JOIN_S)
+        if self._release is not None:
+            self._release()
 
     def _run(self, origin_ns: int) -> None:
         try:

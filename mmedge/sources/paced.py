@@ -26,7 +26,7 @@ def paced(source: Source, modality: Modality) -> LiveSource:
         source: It; owned, and closed.
         modality: What it gives.
     """
-    return LiveSource(source.name, modality, _Player(source).begin, notes=source.notes)
+    return LiveSource(source.name, modality, _Player(source).begin, notes=source.notes, release=source.close)
 
 
 class _Player:

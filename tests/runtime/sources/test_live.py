@@ -7,7 +7,7 @@ from time import monotonic_ns, sleep
 import numpy as np
 import pytest
 
-from mmedge.errors import InputError, SourceError
+from mmedge.errors import ClosedError, InputError, SourceError
 from mmedge.sources import Arrivals, LiveSource
 from mmedge.sources.live import Backoff
 from mmedge.types import AudioChunk, VideoFrame
@@ -182,6 +182,15 @@ def test_past_events_are_told_to_a_listener_that_comes_later():
         list(arrivals)
         arrivals.listen(told.append)
     assert [event.state for event in told] == ["ok", "ended"]
+
+
+def test_a_source_that_was_used_is_not_used_again():
+    used = source(Device([frame(1)]))
+    with Arrivals({"image": used}) as arrivals:
+        list(arrivals)
+    with pytest.raises(ClosedError, match="open it again"):
+        Arrivals({"image": used})
+    assert names() == set()
 
 
 def test_nothing_to_read_is_refused():

@@ -6,7 +6,7 @@ from time import monotonic_ns
 import numpy as np
 import pytest
 
-from mmedge.errors import InputError, MissingLibraryError, SourceError
+from mmedge.errors import ClosedError, InputError, MissingLibraryError, SourceError
 from mmedge.sources import (
     Arrivals,
     LiveSource,
@@ -97,6 +97,13 @@ def test_a_recording_in_real_time_begins_with_the_run_and_keeps_its_distances():
     assert min(lateness) >= 0
     assert sorted(lateness)[len(lateness) // 2] < 50_000_000
     assert arrivals.counters["audio"]["packets"] == 50
+
+
+def test_a_recording_in_real_time_that_never_begins_is_closed(write_wav):
+    opened = open_source(f"paced:{write_wav(np.zeros(1600, '<i2'))}", "audio")
+    opened.close()
+    with pytest.raises(ClosedError):
+        Arrivals({"audio": opened})
 
 
 def test_a_recording_in_real_time_that_breaks_off_ends_with_a_note(write_wav):
