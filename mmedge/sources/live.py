@@ -120,7 +120,7 @@ class LiveSource:
         notes: Facts worth reporting, one line each; may grow.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a source is, and how it waits
         self,
         name: str,
         modality: Modality,
