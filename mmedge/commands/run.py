@@ -51,7 +51,7 @@ def run_command(bundle: Path, jsonl: Path | None, **options: Any) -> None:
     """
     given = [options["camera"], options["audio"]]
     if jsonl is not None:
-        _refuse_to_overwrite(jsonl, [Path(path) for path in given if path and "://" not in path])
+        _refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
     with ExitStack() as stack:
         model = stack.enter_context(load(bundle))
         run: Run | LiveRun = open_run(model, **options)
