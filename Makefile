@@ -27,9 +27,12 @@ lint: $(READY_DEV)  ## style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY_DEV) build/bench/emergency.mmedge  ## start-up time and memory, log-mel against its peers
+bench: $(READY_DEV) build/bench/emergency.mmedge  ## start-up, log-mel against its peers, what a tick costs, a slow camera, memory (8 minutes)
 	$(BIN)/python -m mmedge_bench.startup build/bench/emergency.mmedge
 	$(BIN)/python -m mmedge_bench.features
+	$(BIN)/python -m mmedge_bench.overhead build/bench/emergency.mmedge
+	$(BIN)/python -m mmedge_bench.slow_camera build/bench/emergency.mmedge
+	$(BIN)/python -m mmedge_bench.steady build/bench/emergency.mmedge
 
 build/bench/emergency.mmedge: export/mmedge_export/reference/emergency.safetensors
 	@mkdir -p $(@D)
