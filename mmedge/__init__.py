@@ -16,7 +16,7 @@ from mmedge.errors import (
     StreamError,
 )
 from mmedge.model import Model, load
-from mmedge.replay import run
+from mmedge.running import run
 from mmedge.stream import Stream
 from mmedge.types import AudioChunk, Prediction, TensorReading, TextMessage, VideoFrame
 
