@@ -1,7 +1,7 @@
 """What the stages of a model cost here, and what running each at its own sensor's rate saves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter_ns, thread_time_ns
 
@@ -19,6 +19,7 @@ __all__ = [
     "SWEPT_BYTES",
     "Saving",
     "StageCost",
+    "count_stages",
     "default_rates",
     "measure_stages",
     "parse_rates",
@@ -108,6 +109,21 @@ def parse_rates(text: str | None, manifest: Manifest) -> dict[str, float]:
     return rates
 
 
+def count_stages(manifest: Manifest) -> list[StageCost]:
+    """What every stage would cost at a billion multiply-accumulates a second: the same on every machine."""
+    return [
+        StageCost(
+            name=stage.name,
+            ms=manifest.macs[stage.name] / 1e6,
+            whole_ms=_runs_unsplit(manifest, stage) * manifest.macs[stage.name] / 1e6,
+            macs=manifest.macs[stage.name],
+            bytes_out=_bytes_out(manifest, stage),
+            runs_unsplit=_runs_unsplit(manifest, stage),
+        )
+        for stage in manifest.stages
+    ]
+
+
 def measure_stages(bundle: Bundle, *, cold: bool = True) -> list[StageCost]:
     """Time every stage on this machine, on the bundle's first recorded sample.
 
@@ -147,15 +163,8 @@ def measure_stages(bundle: Bundle, *, cold: bool = True) -> list[StageCost]:
                     (graph.work_ns[name] - before[name]) / (graph.runs[name] - runs[name] if tick else 1) / 1e6
                 )
     return [
-        StageCost(
-            name=stage.name,
-            ms=median(ticks[stage.name][WARM_UP:]),
-            whole_ms=median(wholes[stage.name][WARM_UP:]),
-            macs=manifest.macs[stage.name],
-            bytes_out=_bytes_out(manifest, stage),
-            runs_unsplit=_runs_unsplit(manifest, stage),
-        )
-        for stage in manifest.stages
+        replace(cost, ms=median(ticks[cost.name][WARM_UP:]), whole_ms=median(wholes[cost.name][WARM_UP:]))
+        for cost in count_stages(manifest)
     ]
 
 

@@ -133,10 +133,20 @@ class TracedModule:
         except SpecError:  # it takes one sample at a time and no more, which is all that a bundle does
             return []
         alone = {name: array[: len(few)] for name, array in references.rounded.items()}
+        together = {name: _own(array, alone[name].shape) for name, array in together.items()}
         # other kernels for another batch may round otherwise; axes mixed up are a far larger difference
         fine, loose = references.allowed(slice(len(few))), loose_tolerance(alone)
         allowed = {name: max(fine[name], loose[name]) for name in alone}
         return compare("torch on one sample against a batch of two", alone, together, allowed)
+
+
+def _own(array: Array, shape: tuple[int, ...]) -> Array:
+    """What a batch gives each sample alone: CLIP and its like score every sample with every other of the batch."""
+    for axis in range(1, len(shape)):
+        paired = (*shape[:axis], shape[0], *shape[axis + 1 :])
+        if shape[axis] == 1 and array.shape == paired:
+            return np.expand_dims(np.moveaxis(np.diagonal(array, axis1=0, axis2=axis), -1, 0), axis)
+    return array
 
 
 def _own_trace(

@@ -187,7 +187,7 @@ def test_names_that_differ_are_listed(project):
     refused(project, mmedge.SpecError, "no output level; it gives loudness, event", model)
 
 
-def test_a_state_that_is_fed_back_is_refused(project):
+def test_a_state_that_the_spec_does_not_name_is_refused(project):
     state = helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, 3])
     refused(project, mmedge.SpecError, "takes image, audio, state, .*recurrent state", late_graph(extra=[state]))
 
