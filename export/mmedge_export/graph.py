@@ -1,5 +1,6 @@
 """Reading and cutting ONNX graphs: what a node reads, what shapes are, what a part costs."""
 
+import ast
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
@@ -9,10 +10,13 @@ from onnx import helper, shape_inference
 
 from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
+from mmedge_export.graph_facts import MODULE
 
-__all__ = ["count_macs", "extract", "reaching", "reads", "tensor_specs"]
+__all__ = ["count_macs", "extract", "module_of", "reaching", "reads", "tensor_specs"]
 
 Shapes = Mapping[str, TensorSpec]
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+WRAPPED = "model"  # the attribute under which named.Named holds the user's module
 COUNTED_RNN = {"GRU": 3, "LSTM": 4, "RNN": 1}
 
 
@@ -100,14 +104,33 @@ def extract(
     part = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     part.functions.extend(model.functions)
     part.producer_name = "mmedge"
-    for node in part.graph.node:  # the exporter notes paths of the user's machine here
+    for node in part.graph.node:  # the exporter also notes paths of the user's machine here
+        module = module_of(node)
         del node.metadata_props[:]
         node.doc_string = ""
+        if module:
+            node.metadata_props.add(key=MODULE, value=module)
     for tensor in part.graph.initializer:
         del tensor.metadata_props[:]
         tensor.doc_string = ""
     onnx.checker.check_model(part, full_check=True)
     return part
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """The module of the user's model that a node came from, e.g. ``camera.layers.3.first``, or "".
+
+    Source: torch.onnx writes the names of the modules around each node, the outermost being our own wrapper.
+    """
+    notes = {entry.key: entry.value for entry in node.metadata_props}
+    if MODULE in notes:
+        return notes[MODULE]
+    try:
+        scopes = ast.literal_eval(notes.get(NAME_SCOPES, "[]"))
+    except (SyntaxError, ValueError):  # notes of another tool
+        return ""
+    inner = scopes[-2] if isinstance(scopes, list) and len(scopes) > 1 else ""
+    return inner.removeprefix(WRAPPED).removeprefix(".") if isinstance(inner, str) else ""
 
 
 def reaching(

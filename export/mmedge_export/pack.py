@@ -15,6 +15,7 @@ import onnx
 
 import mmedge
 from mmedge.bundle import MANIFEST, file_record
+from mmedge.engine_file import ENGINES
 from mmedge.errors import ExportError
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Variant
 from mmedge.records import to_plain
@@ -28,7 +29,7 @@ __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bund
 
 GOLDEN = "golden.npz"
 KEPT_SAMPLES = 4
-BACKENDS = ("onnxruntime-cpu",)
+BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-rtx", "tensorrt", "tensorrt-rtx")
 
 
 def refuse_to_replace(out: Path, *, force: bool) -> None:
@@ -157,5 +158,7 @@ def seal(draft: Path, manifest: Manifest) -> Manifest:
 
 
 def _records(draft: Path) -> dict[str, FileRecord]:
+    """Everything but the manifest itself and the engines, which come and go with the device."""
     found = sorted(path for path in draft.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(draft).as_posix(): file_record(path) for path in found}
+    names = {path.relative_to(draft).as_posix(): path for path in found}
+    return {name: file_record(path) for name, path in names.items() if not name.startswith(f"{ENGINES}/")}
