@@ -15,6 +15,12 @@ __all__ = ["StageGraph"]
 class StageGraph:
     """One set of buffers through all stages; not for use by two threads at once.
 
+    Args:
+        manifest: Of the model.
+        sessions: One for each stage.
+        resident: Let a device keep what only goes from stage to stage. The arrays of these tensors then hold NaN or
+            anything else, and cannot be written.
+
     Attributes:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
         items: For each port whose window is taken item by item, where the caller writes the newest item before
@@ -23,7 +29,7 @@ class StageGraph:
         runs: How often each stage ran.
     """
 
-    def __init__(self, manifest: Manifest, sessions: Mapping[str, Session]) -> None:
+    def __init__(self, manifest: Manifest, sessions: Mapping[str, Session], *, resident: bool = False) -> None:
         self._stages = manifest.stages
         self._specs = manifest.tensors
         self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
@@ -31,7 +37,11 @@ class StageGraph:
         self._newest: dict[str, Array] = {}
         self._made: dict[str, Array] = {}
         self._read_whole = {name for stage in manifest.stages if not stage.per_item for name in stage.inputs}
+        self._resident = _between_stages(manifest) if resident else set[str]()
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in manifest.stages}
+        for name in self._resident:  # after all are bound: an array that cannot be written cannot be tied to a device
+            self.tensors[name].fill(np.nan if self.tensors[name].dtype.kind == "f" else 0)
+            self.tensors[name].flags.writeable = False
         self._stale: set[str] = set()
         self._states = manifest.states
         self.mark(self._states)
@@ -47,7 +57,7 @@ class StageGraph:
             buffers[name] = self.tensors[name]
             if spec.window_axis is not None:
                 self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
-        return session.bind(buffers)
+        return session.bind(buffers, self._resident & buffers.keys())
 
     def _newest_of(self, port: str, items: int) -> Array:
         spec = self._specs[port]
@@ -106,6 +116,12 @@ class StageGraph:
         self._calls[stage.name]()
         self.work_ns[stage.name] += perf_counter_ns() - begin
         self.runs[stage.name] += 1
+
+
+def _between_stages(manifest: Manifest) -> set[str]:
+    """Tensors that only stages read and write: no port, no window that grows on the host, no result."""
+    made = {name for stage in manifest.stages for name in stage.outputs if manifest.tensors[name].window_axis is None}
+    return made - set(manifest.results.values()) - set(manifest.states.values())
 
 
 def _make_room(newest: Array, spec: TensorSpec) -> None:

@@ -122,7 +122,7 @@ def module_of(node: onnx.NodeProto) -> str:
 
     Source: torch.onnx writes the names of the modules around each node, the outermost being our own wrapper.
     """
-    notes = {entry.key: entry.value for entry in node.metadata_props}
+    notes = {str(entry.key): str(entry.value) for entry in node.metadata_props}
     if MODULE in notes:
         return notes[MODULE]
     try:

@@ -65,7 +65,7 @@ def _run_onnx(path: Path, inputs: Mapping[str, Array]) -> dict[str, list[Array]]
 
 
 def _run_bundle(path: Path, inputs: Mapping[str, Array]) -> dict[str, list[Array]]:
-    with load(path, threads=1) as model:
+    with load(path, backend="onnxruntime-cpu", variant="fp32") as model:
         graph = model.new_graph()
         names = [name for name in graph.tensors if name not in model.manifest.ports]
         rows: dict[str, list[Array]] = {name: [] for name in names}

@@ -10,6 +10,7 @@ from mmedge.bundle import Bundle, open_bundle
 from mmedge.console import as_json, table
 from mmedge.feeds import front_end
 from mmedge.model import load
+from mmedge.sessions import BACKENDS
 from mmedge.types import Array
 
 __all__ = ["Replayed", "check_command", "replay_golden"]
@@ -36,14 +37,15 @@ class Replayed:
 
 @click.command("check", short_help="Replay the recorded inputs on this device and compare.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--backend", default="auto", help="auto or onnxruntime-cpu")
+@click.option("--backend", default="auto", help=f"auto, {', '.join(BACKENDS)}")
+@click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; the tolerances are of fp32.")
 @click.option("--json", "json_output", is_flag=True, help="Print the report as JSON.")
-def check_command(bundle: Path, backend: str, *, json_output: bool) -> int:
+def check_command(bundle: Path, backend: str, variant: str, *, json_output: bool) -> int:
     """Replay BUNDLE's golden inputs from raw sensor data and compare with what PyTorch gave at export.
 
     Ends with status 1 when a difference is larger than allowed.
     """
-    rows = replay_golden(open_bundle(bundle), backend)
+    rows = replay_golden(open_bundle(bundle), backend, variant)
     passed = all(row.holds for row in rows)
     if json_output:
         click.echo(as_json({"bundle": str(bundle), "passed": passed, "tensors": rows}))
@@ -56,7 +58,7 @@ def check_command(bundle: Path, backend: str, *, json_output: bool) -> int:
     return 0 if passed else 1
 
 
-def replay_golden(bundle: Bundle, backend: str = "auto") -> list[Replayed]:
+def replay_golden(bundle: Bundle, backend: str = "auto", variant: str = "fp32") -> list[Replayed]:
     """Run the recorded sensor data through front ends and stages.
 
     Raises:
@@ -67,7 +69,7 @@ def replay_golden(bundle: Bundle, backend: str = "auto") -> list[Replayed]:
     names = [key.partition("/")[2] for key in golden if key.startswith(("tensor/", "output/"))]
     made: dict[str, list[Array]] = {name: [] for name in names}
     fronts = {name: front_end(port, bundle.read) for name, port in manifest.ports.items()}
-    with load(bundle.path, backend=backend) as model:
+    with load(bundle.path, backend=backend, variant=variant) as model:
         graph = model.new_graph()
         for i in range(len(golden[f"sensor/{next(iter(manifest.ports))}"])):
             for name, front in fronts.items():

@@ -7,7 +7,7 @@ program, ``python -m mmedge_export.demo.contestant JOB.json``, it is the process
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic_ns, perf_counter_ns
@@ -152,8 +152,9 @@ class _TorchSession:
         self.inputs = tuple(manifest.ports)
         self.outputs = tuple(manifest.outputs)
 
-    def bind(self, buffers: Buffers) -> Callable[[], None]:
+    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`."""
+        del resident  # nothing is kept on a device
         import torch
 
         inputs = {name: torch.from_numpy(buffers[name]) for name in self.inputs}
