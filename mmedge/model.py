@@ -128,7 +128,7 @@ class Model:
         """Stages with buffers of their own, for code that measures or checks them one by one.
 
         Args:
-            resident: Let embeddings stay on the device that computes; their arrays then say nothing.
+            resident: Let embeddings stay on the device that computes; they cannot be read or written then.
 
         Raises:
             ClosedError: The model was closed.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from math import inf
 from typing import cast
 
@@ -18,7 +17,7 @@ from mmedge.measured import read_measured
 
 __all__ = ["BACKENDS", "Choice", "Opened", "fits", "open_sessions"]
 
-ENGINE_LIBRARIES: dict[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}  # and what is imported
+ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx")
 Pair = tuple[str, str]  # backend, variant
 BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-rtx", "onnxruntime-cpu")  # best first
 
@@ -110,8 +109,6 @@ def _obstacle(bundle: Bundle, backend: str, variant: str) -> str:
             return provider_problem(backend)
         if not (bundle.path / ENGINES).is_dir():
             return "the bundle has no engines (mmedge build makes them)"
-        if find_spec(ENGINE_LIBRARIES[backend]) is None:
-            return f"{backend} is not installed"
         _engines(bundle, backend, variant, DeviceMemory())
     except (BackendError, MissingLibraryError) as error:
         return str(error)

@@ -18,8 +18,7 @@ class StageGraph:
     Args:
         manifest: Of the model.
         sessions: One for each stage.
-        resident: Let a device keep what only goes from stage to stage. The arrays of these tensors then hold NaN or
-            anything else, and cannot be written.
+        resident: Let a device keep what only goes from stage to stage; these tensors are then not among ``tensors``.
 
     Attributes:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
@@ -39,9 +38,7 @@ class StageGraph:
         self._read_whole = {name for stage in manifest.stages if not stage.per_item for name in stage.inputs}
         self._resident = _between_stages(manifest) if resident else set[str]()
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in manifest.stages}
-        for name in self._resident:  # after all are bound: an array that cannot be written cannot be tied to a device
-            self.tensors[name].fill(np.nan if self.tensors[name].dtype.kind == "f" else 0)
-            self.tensors[name].flags.writeable = False
+        self._hidden = {name: self.tensors.pop(name) for name in self._resident}  # alive, as sessions may use them
         self._stale: set[str] = set()
         self._states = manifest.states
         self.mark(self._states)

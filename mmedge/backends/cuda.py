@@ -1,5 +1,7 @@
 """Memory, streams and graphs of an NVIDIA device, through ``cuda.bindings``; needs its driver and no toolkit.
 
+What is let go is given back without a look at the status: at the end of a process the driver may be gone already.
+
 Source: docs.nvidia.com/cuda/cuda-runtime-api; nvidia.github.io/cuda-python/cuda-bindings.
 """
 
@@ -69,7 +71,7 @@ class Event:
 
     def __init__(self) -> None:
         self.handle = _call("cudaEventCreateWithFlags", NO_TIMING)
-        weakref.finalize(self, _let_go, "cudaEventDestroy", self.handle)
+        weakref.finalize(self, _runtime().cudaEventDestroy, self.handle)
 
     def synchronize(self) -> None:
         """Wait on the CPU until it is reached; at once if it was never recorded.
@@ -85,7 +87,7 @@ class Graph:
 
     def __init__(self, captured: Any) -> None:
         self.handle = _call("cudaGraphInstantiate", captured, 0)
-        weakref.finalize(self, _let_go, "cudaGraphExecDestroy", self.handle)
+        weakref.finalize(self, _runtime().cudaGraphExecDestroy, self.handle)
 
 
 class Stream:
@@ -93,7 +95,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.handle = _call("cudaStreamCreateWithFlags", NON_BLOCKING)
-        weakref.finalize(self, _let_go, "cudaStreamDestroy", self.handle)
+        weakref.finalize(self, _runtime().cudaStreamDestroy, self.handle)
 
     def upload(self, target: "DeviceBuffer", source: Array) -> None:
         """Start a copy from pinned memory, which must stay as it is until the copy is done."""
@@ -139,7 +141,7 @@ class Stream:
         try:
             return Graph(captured)
         finally:
-            _let_go("cudaGraphDestroy", captured)
+            _call("cudaGraphDestroy", captured)
 
     def launch(self, graph: Graph) -> None:
         """Start captured work."""
@@ -156,10 +158,14 @@ class DeviceBuffer:
 
     def __init__(self, array: Array) -> None:
         self.address = int(_call("cudaMalloc", max(1, array.nbytes)))
-        weakref.finalize(self, _let_go, "cudaFree", self.address)
-        _call("cudaMemset", self.address, 0, max(1, array.nbytes))
+        weakref.finalize(self, _runtime().cudaFree, self.address)
         self.events: list[Event] = []
         self.array = array  # kept, so that no other array takes its identity
+        self.clear()
+
+    def clear(self) -> None:
+        """Fill it with zeros."""
+        _call("cudaMemset", self.address, 0, max(1, self.array.nbytes))
 
 
 class DeviceMemory:
@@ -190,7 +196,7 @@ def pinned_like(array: Array) -> Array:
     address = int(_call("cudaHostAlloc", max(1, array.nbytes), PORTABLE))
     memory: Any = (ctypes.c_uint8 * array.nbytes).from_address(address)
     flat: npt.NDArray[np.uint8] = np.frombuffer(memory, np.uint8)
-    weakref.finalize(memory, _let_go, "cudaFreeHost", address)  # every view of it holds it
+    weakref.finalize(memory, _runtime().cudaFreeHost, address)  # every view of it holds it
     return flat.view(array.dtype).reshape(array.shape)
 
 
@@ -204,10 +210,6 @@ def _call(function: str, *arguments: Any) -> Any:
     if status != runtime.cudaError_t.cudaSuccess:
         raise BackendError(f"{function} failed: {_name(runtime, status)}")
     return values[0] if values else None
-
-
-def _let_go(function: str, handle: Any) -> None:
-    getattr(_runtime(), function)(handle)  # at the end of a process the driver may be gone already: no status matters
 
 
 def _name(runtime: Any, status: Any) -> str:

@@ -93,6 +93,7 @@ class TrtSession:
                 bound.uploads.append((array, pinned_like(array), devices[name]))
             else:
                 bound.downloads.append((array, pinned_like(array), devices[name]))
+        bound.made += [devices[name] for name in self.outputs]
         bound.keep += [self, *devices.values()]  # the context keeps neither its engine nor its memory alive
         if note := bound.prepare(capture=not hasattr(self._trt, "CudaGraphStrategy")):
             self.notes.append(note)
@@ -166,6 +167,7 @@ class _Bound:
     def __init__(self, name: str, context: Any, log: Any) -> None:
         self.uploads: list[tuple[Array, Array, DeviceBuffer]] = []
         self.downloads: list[tuple[Array, Array, DeviceBuffer]] = []
+        self.made: list[DeviceBuffer] = []
         self.keep: list[object] = []
         self._name, self._context, self._log = name, context, log
         self._shared: list[DeviceBuffer] = []
@@ -179,34 +181,42 @@ class _Bound:
 
     def prepare(self, *, capture: bool) -> str:
         """Run once, so that the first real run is as fast as any; the reason if it cannot be captured as a graph."""
-        self()
-        self._stream.synchronize()
-        if not capture:
-            return ""
+        note = ""
         try:
-            self._graph = self._stream.capture(self._enqueue)
+            self._start()
+            self._stream.synchronize()
         except BackendError as error:
-            return f"stage {self._name} runs without a CUDA graph: {error}"
-        return ""
+            raise BackendError(f"stage {self._name} cannot be computed: {error}") from error
+        if capture:
+            try:
+                self._graph = self._stream.capture(self._enqueue)
+            except BackendError as error:
+                note = f"stage {self._name} runs without a CUDA graph: {error}"
+        for buffer in self.made:
+            buffer.clear()  # as if it had never run
+        return note
 
     def __call__(self) -> None:
         try:
-            self._done.synchronize()  # the copies of a run before may still read the pinned memory
-            for array, pinned, _ in self.uploads:
-                np.copyto(pinned, array)
-            for event in self._others():
-                self._stream.wait(event)
-            if self._graph is None:
-                self._enqueue()
-            else:
-                self._stream.launch(self._graph)
-            self._stream.record(self._done)
+            self._start()
             if self.downloads:
                 self._done.synchronize()
         except BackendError as error:
             raise BackendError(f"stage {self._name} cannot be computed: {error}") from error
         for array, pinned, _ in self.downloads:
             np.copyto(array, pinned)
+
+    def _start(self) -> None:
+        self._done.synchronize()  # the copies of a run before may still read the pinned memory
+        for array, pinned, _ in self.uploads:
+            np.copyto(pinned, array)
+        for event in self._others():
+            self._stream.wait(event)
+        if self._graph is None:
+            self._enqueue()
+        else:
+            self._stream.launch(self._graph)
+        self._stream.record(self._done)
 
     def _others(self) -> list[Event]:
         return [event for buffer in self._shared for event in buffer.events if event is not self._done]

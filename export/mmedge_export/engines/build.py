@@ -26,10 +26,10 @@ from mmedge.manifest import Stage
 from mmedge.records import from_plain, to_plain
 from mmedge_export.engines.build_process import GRAPH, JOB, LOG, OUTCOME, PLAN, TIMINGS
 from mmedge_export.engines.diagnose import Diagnosis, diagnose
-from mmedge_export.graph_facts import GraphFacts, read_facts
 from mmedge_export.engines.job import BuildJob, BuildOutcome
 from mmedge_export.engines.target import Target
 from mmedge_export.engines.worker import Worker
+from mmedge_export.graph_facts import GraphFacts, read_facts
 
 __all__ = ["BuildOptions", "BuiltEngine", "build_engines", "sweep", "trust_engines", "variants_for"]
 

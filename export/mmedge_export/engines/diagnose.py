@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmedge_export.graph_facts import GraphFacts, NodeFacts
 from mmedge_export.engines.job import BuildJob, BuildOutcome
+from mmedge_export.graph_facts import GraphFacts, NodeFacts
 
 __all__ = ["Diagnosis", "diagnose"]
 
