@@ -1,13 +1,13 @@
 """The demo's report: one HTML page that needs nothing else."""
 
+from mmedge.page.document import document, scrolled, section, side_by_side
+from mmedge.page.markup import Markup, element, escaped, join
+from mmedge.page.numbers import datum, rounded
 from mmedge_export.demo.page.frames import contact_sheet
 from mmedge_export.demo.page.graph import graph, runs_per_s, stage_class
 from mmedge_export.demo.page.latency import latency_figure
-from mmedge_export.demo.page.markup import Markup, element, escaped, join
 from mmedge_export.demo.page.moment import moment_figure
-from mmedge_export.demo.page.numbers import datum, rounded
 from mmedge_export.demo.page.rivals import compared
-from mmedge_export.demo.page.style import STYLE
 from mmedge_export.demo.page.summary import headline, summary, work_bars
 from mmedge_export.demo.page.tables import column_notes, confusion_table, contest_table, definitions, parity_table
 from mmedge_export.demo.page.timeline import label_legend, timeline
@@ -22,71 +22,48 @@ LETTER_SHARE = 0.014  # of a bar's track, about: decides whether a stage's name 
 def render_report(result: DemoResult) -> str:
     """The page as text: no scripts, no links out, pictures inside; light or dark as the reader has it."""
     title = f"{result.manifest.name}: {headline(result)}"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", escaped(title)),
-        element("style", Markup(STYLE)),
-    )
-    main = element("main", join(_sections(result)))
-    footer = element("footer", escaped(f"Written by mmedge demo from one run. Bundle: {_versions(result)}"))
-    body = element("body", element("header", summary(result)), main, footer)
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    footer = f"Written by mmedge demo from one run. Bundle: {_versions(result)}"
+    return document(title, summary(result), _sections(result), footer)
 
 
 def _sections(result: DemoResult) -> list[Markup]:
     return [
-        _section(
+        section(
             "One second of stream, on one core",
             "How much of every second goes into the model. Beyond the dashed line it falls behind for good.",
             work_bars(result),
             contest_table(result),
             column_notes(result),
         ),
-        _section(
+        section(
             "The clip, and what was decided",
             "All on one time axis. A decision is made of what the sensors had delivered, and holds until the next.",
             label_legend(result),
-            _scrolled(timeline(result), "timeline of the clip"),
+            scrolled(timeline(result), "timeline of the clip"),
             *contact_sheet(result),
         ),
-        _section(
+        section(
             "From a sound to its decision",
             "Packets arrive when the sensors deliver them, and one core does the work: a decision that has to wait "
             "for a camera encode is counted with its wait.",
-            _scrolled(latency_figure(result), "latency distributions"),
+            scrolled(latency_figure(result), "latency distributions"),
         ),
-        _section(
+        section(
             "The graph and its cut",
             _cut_words(result),
             *_kept_whole(result),
-            _scrolled(graph(result), "graph of the stages"),
+            scrolled(graph(result), "graph of the stages"),
             *_work_by_stage(result),
         ),
-        _section(
+        section(
             "How old is what a decision knows",
             "A decision does not wait for the next picture: it takes the last one there is, and says how old it is.",
-            _scrolled(moment_figure(result), "age of the data"),
+            scrolled(moment_figure(result), "age of the data"),
         ),
-        _section("Right and wrong", "", _pair(confusion_table(result), parity_table(result))),
-        _section("What these numbers do not say", "", caveats(result)),
-        _section("The machine", "", definitions(result.machine)),
+        section("Right and wrong", "", side_by_side(confusion_table(result), parity_table(result))),
+        section("What these numbers do not say", "", caveats(result)),
+        section("The machine", "", definitions(result.machine)),
     ]
-
-
-def _section(title: str, words: str, *content: Markup) -> Markup:
-    lead = [element("p", escaped(words), class_="note")] if words else []
-    return element("section", join([element("h2", escaped(title)), *lead, *content]))
-
-
-def _scrolled(picture: Markup, name: str) -> Markup:
-    inside = element("div", picture, class_="scroll", tabindex=0, role="region", aria_label=name)
-    return element("figure", inside)
-
-
-def _pair(left: Markup, right: Markup) -> Markup:
-    return element("div", element("div", left), element("div", right), class_="two")
 
 
 def _cut_words(result: DemoResult) -> str:

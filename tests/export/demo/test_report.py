@@ -5,9 +5,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from mmedge_export.demo.page.graph import runs_per_s
-from mmedge_export.demo.page.layout import crossing, places
-from mmedge_export.demo.page.svg import Axis, ticks
 from mmedge_export.demo.report import render_report
+
+from mmedge.page.layout import crossing, places
+from mmedge.page.svg import Axis, ticks
 
 VOID = {"br", "col", "hr", "img", "meta"}
 HOSTILE = "</title><script>alert(\"x\")</script>&<b onload='y'>"

@@ -6,8 +6,8 @@ from textwrap import shorten
 
 import numpy as np
 
-from mmedge_export.demo.page.markup import Markup, element
-from mmedge_export.demo.page.svg import Axis, Box, label, rectangle
+from mmedge.page.markup import Markup, element
+from mmedge.page.svg import Axis, Box, label, rectangle
 from mmedge_export.demo.result import DemoResult
 
 __all__ = ["HATCH", "label_class", "lane_bands", "runs"]

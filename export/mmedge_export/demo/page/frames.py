@@ -1,8 +1,8 @@
 """Sample frames of the clip: a strip over the time axis, and larger with their captions."""
 
-from mmedge_export.demo.page.markup import Markup, element, escaped, join
+from mmedge.page.markup import Markup, element, escaped, join
+from mmedge.page.svg import Axis, Box, label, line, rectangle
 from mmedge_export.demo.page.spectrogram import data_uri
-from mmedge_export.demo.page.svg import Axis, Box, label, line, rectangle
 from mmedge_export.demo.result import DemoResult, Picture
 
 __all__ = ["contact_sheet", "frame_definitions", "lane_frames", "strip_height"]

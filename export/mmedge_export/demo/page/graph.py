@@ -5,10 +5,10 @@ from math import cos, pi, sin
 
 from mmedge.cost import StageCost
 from mmedge.manifest import Stage
-from mmedge_export.demo.page.layout import Edge, crossing, edges, places
-from mmedge_export.demo.page.markup import Markup, element
-from mmedge_export.demo.page.numbers import bytes_text, rounded
-from mmedge_export.demo.page.svg import Box, drawing, label, line, rectangle
+from mmedge.page.layout import Edge, crossing, edges, places
+from mmedge.page.markup import Markup, element
+from mmedge.page.numbers import bytes_text, rounded
+from mmedge.page.svg import Box, drawing, label, line, rectangle
 from mmedge_export.demo.result import DemoResult
 
 __all__ = ["graph", "runs_per_s", "stage_class"]

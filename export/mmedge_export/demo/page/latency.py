@@ -4,10 +4,10 @@ from math import ceil, floor, log10
 
 import numpy as np
 
-from mmedge_export.demo.page.markup import Markup, element
-from mmedge_export.demo.page.numbers import milliseconds
+from mmedge.page.markup import Markup, element
+from mmedge.page.numbers import milliseconds
+from mmedge.page.svg import Axis, Box, drawing, label, line
 from mmedge_export.demo.page.rivals import latency_ms, ours
-from mmedge_export.demo.page.svg import Axis, Box, drawing, label, line
 from mmedge_export.demo.result import Contestant, DemoResult, Floats
 
 __all__ = ["latency_figure"]

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from mmedge_export.demo.page.markup import Markup, element
-from mmedge_export.demo.page.svg import Axis, Box, drawing, label, line, ticks, trace
+from mmedge.page.markup import Markup, element
+from mmedge.page.svg import Axis, Box, drawing, label, line, ticks, trace
 from mmedge_export.demo.page.traces import port_class, port_legend, scale_lines
 from mmedge_export.demo.result import DemoResult, Floats
 

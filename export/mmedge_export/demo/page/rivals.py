@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from mmedge_export.demo.page.numbers import GAP
+from mmedge.page.numbers import GAP
 from mmedge_export.demo.result import Contestant, DemoResult
 
 __all__ = ["baseline", "compared", "latency_ms", "latency_ratio", "ours", "work_ratio"]

@@ -6,8 +6,8 @@ from math import isfinite, nan
 
 import numpy as np
 
-from mmedge_export.demo.page.markup import Markup, element, escaped, join
-from mmedge_export.demo.page.numbers import UNKNOWN, count_text, datum, rounded, times_text
+from mmedge.page.markup import Markup, element, escaped, join
+from mmedge.page.numbers import UNKNOWN, count_text, datum, rounded, times_text
 from mmedge_export.demo.page.rivals import baseline, latency_ms, latency_ratio, ours, work_ratio
 from mmedge_export.demo.result import Contestant, DemoResult
 

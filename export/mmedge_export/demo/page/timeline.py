@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mmedge.page.markup import Markup, element, escaped
+from mmedge.page.svg import Axis, Box, drawing, label, line, ticks
 from mmedge_export.demo.page.bands import HATCH, LETTER_PX, label_class, lane_bands
 from mmedge_export.demo.page.frames import frame_definitions, lane_frames, strip_height
-from mmedge_export.demo.page.markup import Markup, element, escaped
 from mmedge_export.demo.page.spectrogram import RANGE_DB, data_uri, spectrogram_png
-from mmedge_export.demo.page.svg import Axis, Box, drawing, label, line, ticks
 from mmedge_export.demo.page.traces import lane_ages, lane_distance, lane_probabilities
 from mmedge_export.demo.result import DemoResult
 

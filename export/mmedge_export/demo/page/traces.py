@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from mmedge.page.markup import Markup
+from mmedge.page.numbers import rounded
+from mmedge.page.svg import Axis, Box, label, line, ticks, trace
 from mmedge_export.demo.page.bands import label_class
-from mmedge_export.demo.page.markup import Markup
-from mmedge_export.demo.page.numbers import rounded
-from mmedge_export.demo.page.svg import Axis, Box, label, line, ticks, trace
 from mmedge_export.demo.result import DemoResult, Floats
 
 __all__ = [

@@ -1,7 +1,7 @@
 """What the numbers do not say, and the notes under the figures."""
 
-from mmedge_export.demo.page.markup import Markup, element, escaped
-from mmedge_export.demo.page.numbers import count_text
+from mmedge.page.markup import Markup, element, escaped
+from mmedge.page.numbers import count_text
 from mmedge_export.demo.result import DemoResult
 
 __all__ = ["caveats"]

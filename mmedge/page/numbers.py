@@ -2,7 +2,7 @@
 
 from math import floor, inf, isfinite, log10
 
-from mmedge_export.demo.page.markup import Markup, element, escaped
+from mmedge.page.markup import Markup, element, escaped
 
 __all__ = ["GAP", "UNKNOWN", "bytes_text", "count_text", "datum", "milliseconds", "rounded", "times_text"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmedge_export.demo.page.markup import Markup, element, escaped
-from mmedge_export.demo.result import Floats
+from mmedge.page.markup import Markup, element, escaped
 
 __all__ = ["Axis", "Box", "drawing", "group", "label", "line", "rectangle", "ticks", "trace"]
 
@@ -119,7 +119,7 @@ def rectangle(box: Box, kind: str, tip: str = "", radius: float = 0.0) -> Markup
     return element("rect", *inside, **sizes, rx=radius or None, class_=kind)
 
 
-def trace(x_axis: Axis, y_axis: Axis, x: Floats, y: Floats, kind: str) -> Markup:
+def trace(x_axis: Axis, y_axis: Axis, x: NDArray[np.float64], y: NDArray[np.float64], kind: str) -> Markup:
     """A curve that is interrupted where y is not finite.
 
     Args:

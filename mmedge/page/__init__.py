@@ -1,0 +1,1 @@
+"""What the HTML reports are made of: checked markup, drawings, numbers as people read them, one style."""
