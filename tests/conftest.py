@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
 
@@ -12,6 +13,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bundle", help="A bundle of the reference model, where it cannot be exported because torch is missing."
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot do, or fail where MMEDGE_REQUIRE=trt,cuda promised that it can."""
+    promised = os.environ.get("MMEDGE_REQUIRE", "").split(",")
+    for mark, missing in (("trt", _no_rtx), ("cuda", _no_gpu)):
+        if item.get_closest_marker(mark) and (why := missing()):
+            (pytest.fail if mark in promised else pytest.skip)(why)
+
+
+def _no_rtx() -> str:
+    return "" if find_spec("tensorrt_rtx") else "tensorrt_rtx is not installed"
+
+
+def _no_gpu() -> str:
+    from mmedge.backends.cuda import find_device
+    from mmedge.errors import MmedgeError
+
+    try:
+        find_device()
+    except MmedgeError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session")

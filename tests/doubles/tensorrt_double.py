@@ -162,6 +162,9 @@ class OnnxParser:
         self.num_errors = 1 if "refuse" in note else 0
         return not self.num_errors
 
+    def supports_operator(self, name):
+        return name != "Unheard"
+
     def get_error(self, _):
         name, operator, text = told()["refuse"]
         return SimpleNamespace(node_name=lambda: name, node_operator=lambda: operator, desc=lambda: text)

@@ -48,7 +48,7 @@ class BuildProcess:
             parser = trt.OnnxParser(network, logger)
             if not parser.parse((folder / GRAPH).read_bytes()):
                 errors = [parser.get_error(i) for i in range(parser.num_errors)]
-                return BuildOutcome(built=False, refused=tuple(_failed(error) for error in errors))
+                return BuildOutcome(built=False, refused=tuple(_failed(parser, error) for error in errors))
             config = _config(trt, builder, job)
             timings = _timing_cache(config, folder / TIMINGS) if job.library == "tensorrt" else None
             plan = builder.build_serialized_network(network, config)
@@ -95,8 +95,10 @@ def _timing_cache(config: Any, path: Path) -> Any:
     return cache if config.set_timing_cache(cache, False) else None  # noqa: FBT003 - of another device: not taken
 
 
-def _failed(error: Any) -> FailedNode:
-    return FailedNode(name=error.node_name(), operator=error.node_operator(), text=error.desc())
+def _failed(parser: Any, error: Any) -> FailedNode:
+    operator = error.node_operator()
+    known = not operator or parser.supports_operator(operator)
+    return FailedNode(name=error.node_name(), operator=operator, known=known, text=error.desc())
 
 
 def _logger(trt: Any) -> Any:

@@ -87,5 +87,9 @@ def _text(rows: list[BuiltEngine]) -> str:
         for row in rows
     ]
     header = ["variant", "stage", "", "for", "plan KiB", "weights KiB", "s"]
-    notes = [f"{row.variant}/{row.stage}: {row.text}" for row in rows if row.text]
-    return "\n".join([table(header, cells, left=(0, 1, 2, 3)), *dict.fromkeys(notes)])
+    stages: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.text:
+            stages.setdefault((row.variant, row.text), []).append(row.stage)
+    notes = [f"{variant}/{', '.join(names)}: {text}" for (variant, text), names in stages.items()]
+    return "\n".join([table(header, cells, left=(0, 1, 2, 3)), *notes])

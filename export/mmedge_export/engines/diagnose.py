@@ -15,6 +15,15 @@ __all__ = ["Diagnosis", "diagnose"]
 
 ECHO = "cudaError 35"  # follows every error where there is no driver, and says nothing
 OUT_OF_MEMORY = re.compile(r"out ?of ?memory|std::bad_alloc|insufficient memory|cannot allocate memory", re.IGNORECASE)
+UNKNOWN = "unknown operator"
+NOISE = (  # of its messages: names of functions, files and lines
+    r"IBuilder::\w+: ",
+    r"Error Code \d+: ",
+    r"Myelin \(\[[^\]]*\] ",
+    r"\[[\w./]+::\w+::\d+\] ",
+    r"\.? ?In \w+ at /\S+:\d+\)?",
+    r"In node \d+ with name: \S* and operator: \w+ \(\w+\): ",
+)
 SIGKILL = 9
 SINCE = {"fp8": ("sm89", "sm120", "sm121"), "b16": ("sm80", "sm86", "sm89", "sm120", "sm121")}
 SINCE_TURING = ("sm80", "sm86", "sm89", "sm120", "sm121")
@@ -36,7 +45,10 @@ ADVICE = (  # what the message says, and what would fit
     (r"input and kernel must be of same type", "convert the exported fp32 graph instead of exporting a bfloat16 model"),
     (r"input has type UInt8", "let a Cast be the first node after a uint8 input"),
     (r"Failed to import initializer", "weights must be inside the file; export the bundle again"),
-    (r"Plugin not found|No importer registered|plugin creator", "{library} {version} has no such operator; replace it"),
+    (
+        rf"Plugin not found|No importer registered|plugin creator|{UNKNOWN}",
+        "{library} {version} has no such operator; replace it",
+    ),
     (r"within workspace limit", "give --workspace more MiB, or leave it out"),
     (r"Could not find any implementation", "give --workspace more MiB, or another --level"),
 )
@@ -87,7 +99,8 @@ def diagnose(
         bad = outcome.refused[0]
         node = next((node for node in facts.nodes if node.name == bad.name), None)
         where = _where(node or NodeFacts(name=bad.name, operator=bad.operator, module=""))
-        return _with_advice(f"{library} refuses {where}: {_line(bad.text)}", f"{bad.operator} {bad.text}", job, version)
+        message = f"{bad.operator} {bad.text}" if bad.known else f"{bad.operator} {bad.text} {UNKNOWN}"
+        return _with_advice(f"{library} refuses {where}: {_line(bad.text)}", message, job, version)
     node = _named(facts, errors)
     where = f" at {_where(node)}" if node else ""
     return _with_advice(f"{library} cannot build it{where}: {said}", " ".join(errors), job, version)
@@ -128,5 +141,6 @@ def _first(errors: Sequence[str]) -> str:
 
 def _line(text: str) -> str:
     """Without the places in NVIDIA's sources, at most 300 characters."""
-    text = re.sub(r"^In node \d+ with name: .*?\): |\(\[[\w./-]+:\d+: \w+\] |\[\w[\w./]*::\w+::\d+\] ?", "", text)
-    return " ".join(text.split())[:300]
+    for noise in NOISE:
+        text = re.sub(noise, "", text)
+    return " ".join(text.split())[:300].rstrip(" .")

@@ -28,10 +28,18 @@ class BuildJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedNode:
-    """A node that the parser refused."""
+    """A node that the parser refused.
+
+    Attributes:
+        name: Its name.
+        operator: What it computes.
+        known: Whether the library has this operator at all.
+        text: What the parser says.
+    """
 
     name: str
     operator: str
+    known: bool
     text: str
 
 
