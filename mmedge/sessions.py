@@ -160,15 +160,17 @@ def _open(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, s
 def _open_engines(bundle: Bundle, choice: Choice) -> dict[str, TrtSession]:
     memory = DeviceMemory()
     compiled = cache_folder() / "compiled"
+    records = _engines(bundle, choice.backend, choice.variant, memory)
+    plans = {name: read_plan(bundle, record) for name, record in records.items()}  # all, before one of them is loaded
     return {
         name: TrtSession(
-            read_plan(bundle, record),
+            plan,
             library=choice.backend,
             name=name,
             memory=memory,
-            runtime_cache=compiled / f"{record.plan.sha256[:32]}.bin",
+            runtime_cache=compiled / f"{records[name].plan.sha256[:32]}.bin",
         )
-        for name, record in _engines(bundle, choice.backend, choice.variant, memory).items()
+        for name, plan in plans.items()
     }
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import gc
-import sys
 from pathlib import Path
 from threading import Thread
 
@@ -10,12 +9,12 @@ import cuda_double
 import numpy as np
 import pytest
 import tensorrt_double
+from engine_bundles import put_engines
 
 import mmedge
 from mmedge.backends import cuda
 from mmedge.backends.trt import TrtSession
-from mmedge.bundle import Bundle, file_record, open_bundle
-from mmedge.engine_file import EngineKey, EngineRecord, onnx_record, write_engine
+from mmedge.bundle import open_bundle
 
 ROOT = Path(__file__).parents[2]
 API = {path.stem: set(path.read_text().split()) for path in (ROOT / "tests/doubles/tensorrt_api").glob("*.txt")}
@@ -26,53 +25,6 @@ ONLY_RTX = {  # used behind a question whether they are there
     "IRuntimeCache.serialize", "Runtime.get_engine_validity", "EngineValidity", "ComputeCapability",
     "IBuilderConfig.num_compute_capabilities", "IBuilderConfig.set_compute_capability",
 }  # fmt: skip
-
-
-@pytest.fixture
-def device(monkeypatch, tmp_path):
-    """A GPU and both libraries."""
-    made = cuda_double.Cuda()
-    double = tensorrt_double.RuntimeDouble(made)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", made.module)
-    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_double.as_tensorrt(double))
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", tensorrt_double.as_rtx(double))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return double
-
-
-LIBRARIES = {
-    "tensorrt": {"version": "10.3.0", "device": "Double RTX"},
-    "tensorrt-rtx": {"version": "1.7.1.116"},
-}
-
-
-def put_engines(bundle: Bundle, library: str, **changes: object) -> None:
-    """What mmedge build would write."""
-    for stage in bundle.manifest.stages:
-        graph = bundle.read(bundle.manifest.variants["fp32"].files[stage.name])
-        plan = (
-            tensorrt_double.make_plan(graph)
-            if library == "tensorrt"
-            else tensorrt_double.make_plan(graph, b"vtrt", (1, 7, 1, 116), 4)
-        )
-        path = bundle.path / "plan.tmp"
-        path.write_bytes(plan)
-        facts = {"targets": ("sm86",), **LIBRARIES[library], **changes}
-        key = EngineKey(onnx_sha256=onnx_record(bundle, "fp32", stage.name).sha256, library=library, **facts)
-        write_engine(bundle, EngineRecord(stage=stage.name, key=key, plan=file_record(path)), plan)
-        path.unlink()
-
-
-@pytest.fixture(params=LIBRARIES)
-def library(request):
-    return request.param
-
-
-@pytest.fixture
-def engines(bundle_copy, device, library):
-    bundle = open_bundle(bundle_copy)
-    put_engines(bundle, library)
-    return bundle_copy
 
 
 def random_sensors(model: mmedge.Model, seed: int) -> dict[str, np.ndarray]:
