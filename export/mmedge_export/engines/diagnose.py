@@ -125,7 +125,7 @@ def _with_advice(text: str, message: str, job: BuildJob, version: str) -> Diagno
 
 def _named(facts: GraphFacts, errors: Sequence[str]) -> NodeFacts | None:
     """The node whose name is in the messages, the longest if one name is part of another."""
-    words = set(re.findall(r"[\w./:-]+", " ".join(errors)))
+    words = set(re.findall(r"[\w./:-]+", " ".join(errors).replace("...", " ")))  # {ForeignNode[first...last]}
     found = [node for node in facts.nodes if node.name and node.name in words]
     return max(found, key=lambda node: len(node.name), default=None)
 
