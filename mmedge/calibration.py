@@ -2,12 +2,12 @@
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from mmedge.errors import BundleError
 from mmedge.records import from_plain, to_plain
@@ -158,22 +158,21 @@ def read_moments(content: bytes, shapes: Mapping[str, tuple[int, ...]], where: s
     """
     if len(content) > MAX_BYTES:
         raise BundleError(f"{where} has {len(content) >> 20} MiB, more than {MAX_BYTES >> 20}; calibrate again")
-    moments = {}
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            for name, shape in shapes.items():
-                mean, std = arrays[f"mean/{name}"], arrays[f"std/{name}"]
-                if mean.shape != shape or std.shape != shape or not _fit(mean, std):
-                    raise ValueError(f"{name} is {list(mean.shape)} and {list(std.shape)}, expected {list(shape)}")
-                moments[name] = Moments(mean=mean, std=std)
-    except (ValueError, KeyError, OSError, EOFError) as error:
+            return {name: _moments(arrays, name, shape) for name, shape in shapes.items()}
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{where}: {' '.join(str(error).split())[:200]}; calibrate again") from error
-    return moments
 
 
-def _fit(mean: npt.NDArray[np.generic], std: npt.NDArray[np.generic]) -> bool:
+def _moments(arrays: Mapping[str, Array], name: str, shape: tuple[int, ...]) -> Moments:
+    mean, std = arrays[f"mean/{name}"], arrays[f"std/{name}"]
+    if mean.shape != shape or std.shape != shape:
+        raise ValueError(f"{name} is {list(mean.shape)} and {list(std.shape)}, expected {list(shape)}")
     floats = mean.dtype == np.float32 and std.dtype == np.float32
-    return bool(floats and np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all())
+    if not floats or not np.isfinite(mean).all() or not np.isfinite(std).all() or not bool(np.all(std > 0)):
+        raise ValueError(f"{name} has no float32 mean and spread")
+    return Moments(mean=mean, std=std)
 
 
 def _check_ranges(ranges: Mapping[str, Mapping[str, TensorRange]], where: str) -> None:

@@ -171,6 +171,7 @@ class Variant:
         stages: How each stage was made; empty for the fp32 graphs themselves.
         drop: Largest loss of an output's score against fp32, of 1; None if it was not measured.
         note: What one should know before using it, "" for nothing.
+        tolerances: How far recorded tensors may be from fp32; twice what they were where the variant was made.
     """
 
     files: dict[str, str]
@@ -178,6 +179,7 @@ class Variant:
     stages: dict[str, StagePlan] = field(default_factory=dict)
     drop: float | None = None
     note: str = ""
+    tolerances: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,8 @@ class StageGraph:
             buffers[name] = self.tensors[name]
             if spec.window_axis is not None:
                 self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
-        return session.bind(buffers, self._resident & buffers.keys())
+        kept = self._resident & buffers.keys()
+        return session.bind(buffers, kept) if kept else session.bind(buffers)
 
     def _newest_of(self, port: str, items: int) -> Array:
         spec = self._specs[port]

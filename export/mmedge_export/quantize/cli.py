@@ -29,7 +29,7 @@ __all__ = ["quantize_command"]
 @click.option("--random-calibration", is_flag=True, help="Calibrate with noise: only to try things out.")
 @click.option("--ship-slower", is_flag=True, help="Also keep variants that are not faster here than fp32.")
 @click.option("--json", "json_output", is_flag=True, help="Print the report as JSON.")
-def quantize_command(  # noqa: PLR0913 - one parameter for each option
+def quantize_command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     bundle: Path,
     calibration: Path | None,
     variants: tuple[str, ...],
@@ -50,6 +50,7 @@ def quantize_command(  # noqa: PLR0913 - one parameter for each option
     needs("onnx", fix="pip install onnx 'mmedge[cpu]'")
     from mmedge_export.quantize.make import QuantizeOptions, quantize
     from mmedge_export.quantize.page import HEADER, summary
+    from mmedge_export.quantize.produce import Choice
     from mmedge_export.quantize.score import Budget
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-written is removed
@@ -61,17 +62,19 @@ def quantize_command(  # noqa: PLR0913 - one parameter for each option
         calibration=calibration,
         random=random_calibration,
         variants=tuple(dict.fromkeys(variants)),
-        budget=Budget(drop=_share(max_drop, "--max-drop"), error=_share(max_error, "--max-error")),
-        precision=tuple(part for text in precision for part in text.split()),
+        choice=Choice(
+            budget=Budget(drop=_share(max_drop, "--max-drop"), error=_share(max_error, "--max-error")),
+            precision=tuple(part for text in precision for part in text.split()),
+            ship_slower=ship_slower,
+        ),
         windows=windows,
-        ship_slower=ship_slower,
     )
     with Steps(quiet=json_output) as steps:
         report = quantize(bundle, options, steps)
     if json_output:
         click.echo(as_json(report))
     else:
-        click.echo(table(list(HEADER), summary(report), left=(0, 1, 6)))
+        click.echo(table(list(HEADER), summary(report), left=(0, 1, 7)))
         for note in report.notes:
             click.echo(f"  {note}")
         click.echo(f"all of it: {bundle / 'reports' / 'quantize.md'}")

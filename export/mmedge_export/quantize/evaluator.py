@@ -83,6 +83,7 @@ class Evaluator:
         self.reference = run_windows(self.manifest, self.fp32, windows) if reference is None else dict(reference)
         self._graphs: dict[tuple[str, str, StagePlan], bytes] = {}
         self._border = _border(self.manifest)
+        self._fp32_alone: dict[frozenset[str], dict[str, Array]] = {}
 
     def graphs(self, family: str, plans: Plans) -> dict[str, bytes]:
         """A graph for each stage that ONNX Runtime computes on a CPU; stages without a plan are fp32."""
@@ -135,8 +136,8 @@ class Evaluator:
         if len(ports) < 2:
             return []
         graphs = self.graphs(family, plans)
-        expected = {port: self._masked(self.fp32, self.reference, {port}) for port in ports}
-        given = {port: self._masked(graphs, tensors, {port}) for port in ports}
+        expected = {port: self._masked(self.fp32, self.reference, frozenset([port])) for port in ports}
+        given = {port: self._masked(graphs, tensors, frozenset([port])) for port in ports}
         moved_fp32 = self._moved(self.fp32, self.reference, ports)
         moved = self._moved(graphs, tensors, ports)
         return [
@@ -157,7 +158,7 @@ class Evaluator:
         """How far each output moves when a sensor is taken away, as shares of their sum."""
         distances: dict[str, dict[str, float]] = {}
         for port in ports:
-            without = self._masked(graphs, tensors, set(ports) - {port})
+            without = self._masked(graphs, tensors, frozenset(ports) - {port})
             distances[port] = {
                 name: float(np.sqrt(np.mean(np.square(without[output.tensor] - tensors[output.tensor], dtype=float))))
                 for name, output in self.manifest.outputs.items()
@@ -165,8 +166,12 @@ class Evaluator:
         sums = {name: sum(distances[port][name] for port in ports) or 1.0 for name in self.manifest.outputs}
         return {port: {name: row[name] / sums[name] for name in row} for port, row in distances.items()}
 
-    def _masked(self, graphs: Mapping[str, bytes], tensors: Mapping[str, Array], kept: set[str]) -> dict[str, Array]:
+    def _masked(
+        self, graphs: Mapping[str, bytes], tensors: Mapping[str, Array], kept: frozenset[str]
+    ) -> dict[str, Array]:
         """Tensors of the stages where sensors meet, when only some of the sensors are real."""
+        if graphs is self.fp32 and kept in self._fp32_alone:
+            return self._fp32_alone[kept]
         masked = dict(tensors)
         for name, owners in self._border.items():
             if not set(owners) <= kept and self.reference[name].dtype.kind == "f":
@@ -176,6 +181,8 @@ class Evaluator:
             if len(stage.ports) > 1:
                 session = OrtSession(graphs[stage.name], threads=1, name=stage.name)
                 masked |= run_stage(self.manifest, stage, session, masked)
+        if graphs is self.fp32:
+            self._fp32_alone[kept] = masked
         return masked
 
     def _embeddings(self) -> list[str]:

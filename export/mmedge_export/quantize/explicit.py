@@ -7,7 +7,7 @@ Source: NVIDIA, Working with Quantized Types, TensorRT documentation, section on
 """
 
 from collections.abc import Collection, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -118,7 +118,7 @@ def _weight(
     graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
     graph.initializer.append(_stored(np.zeros(scales.shape, np.float32), f"{name}.zero", kind))
     inputs = [f"{name}.{kind}", f"{name}.scale", f"{name}.zero"]
-    keywords = {} if axis is None else {"axis": axis}
+    keywords: dict[str, Any] = {} if axis is None else {"axis": axis}
     pairs.append(helper.make_node("DequantizeLinear", inputs, [f"{name}.dq"], name=f"{name}.Dequantize", **keywords))
     return f"{name}.dq"
 

@@ -26,7 +26,7 @@ class Trial:
     Attributes:
         what: It.
         error: Mean relative error of the raw outputs.
-        drop: Largest drop of an output's score.
+        drop: Largest loss of a score.
         holds: Whether it stayed within the budget.
     """
 
@@ -83,7 +83,7 @@ class _Judgement:
     holds: bool
 
     def trial(self, what: str) -> Trial:
-        worst = max((loss.drop for loss in self.losses), default=0.0)
+        worst = max((loss.drop for loss in self.losses if not loss.relative), default=0.0)
         return Trial(what=what, error=self.error, drop=worst, holds=self.holds)
 
 

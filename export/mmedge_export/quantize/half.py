@@ -49,49 +49,67 @@ def halved(model: onnx.ModelProto, half: Half = "float16", wide: Collection[str]
     changed = _at_opset(model, BFLOAT16_OPSET) if half == "bfloat16" else model
     copy = onnx.ModelProto()
     copy.CopyFrom(changed)
-    graph = copy.graph
     floats = _float_tensors(copy)
-    weights = weights_of(copy)
-    converted = {node.name for node in graph.node if node.name not in wide and _can_be(half, node, copy, floats)}
-    made = {name for node in graph.node if node.name in converted for name in node.output if name in floats}
-    finals = {value.name for value in graph.output} & made
-    extra: dict[str, onnx.NodeProto] = {}
-
-    def read_as(name: str, element: int) -> str:
-        """The name under which a tensor can be read in one precision."""
-        if (name in made) == (element != FLOAT):
-            return f"{name}.made" if name in finals else name
-        cast = f"{name}.{'wide' if element == FLOAT else 'half'}"
-        if cast not in extra and name in weights:
-            values = numpy_helper.to_array(weights[name])
-            graph.initializer.append(_small(values, cast, half))
-        elif cast not in extra:
-            source = f"{name}.made" if name in finals else name
-            extra[cast] = helper.make_node("Cast", [source], [cast], name=f"{cast}.Cast", to=element)
-        return cast
-
-    held: set[str] = set()
-    for node in graph.node:
-        element = ELEMENT[half] if node.name in converted else FLOAT
-        for place, name in enumerate(node.input):
-            if name in floats:
-                kept_wide = element != FLOAT and place in _float_places(node)
-                if element != FLOAT and name in weights and not kept_wide:
-                    if f"{name}.half" not in held:
-                        graph.initializer.append(_small(numpy_helper.to_array(weights[name]), f"{name}.half", half))
-                        held.add(f"{name}.half")
-                    node.input[place] = f"{name}.half"
-                elif name not in weights:
-                    node.input[place] = read_as(name, FLOAT if kept_wide else element)
-        if element != FLOAT:
+    converted = {node.name for node in copy.graph.node if node.name not in wide and _can_be(half, node, copy, floats)}
+    borders = _Borders(copy.graph, half, converted, floats)
+    for node in copy.graph.node:
+        borders.rewire(node)
+        if node.name in converted:
             _convert_attributes(node, half)
-        for place, name in enumerate(node.output):
-            if name in finals:
-                node.output[place] = f"{name}.made"
-    for name in sorted(finals):
-        extra[name] = helper.make_node("Cast", [f"{name}.made"], [name], name=f"{name}.Cast", to=FLOAT)
-    graph.node.extend(extra.values())
+    borders.close()
     return tidied(copy, model)
+
+
+class _Borders:
+    """Casts and small weights where a graph goes from one precision to the other."""
+
+    def __init__(self, graph: onnx.GraphProto, half: Half, converted: Collection[str], floats: Collection[str]) -> None:
+        self._graph, self._half, self._converted, self._floats = graph, half, converted, floats
+        self._weights = {tensor.name: tensor for tensor in graph.initializer}
+        self._small = {name for node in graph.node if node.name in converted for name in node.output if name in floats}
+        self._finals = sorted({value.name for value in graph.output} & self._small)
+        self._casts: dict[str, onnx.NodeProto] = {}
+        self._stored: dict[str, onnx.TensorProto] = {}
+
+    def rewire(self, node: onnx.NodeProto) -> None:
+        """Let a node read and make tensors of its own precision."""
+        for place, name in enumerate(node.input):
+            if name in self._floats:
+                small = node.name in self._converted and place not in _float_places(node)
+                node.input[place] = self._weight(name, small) if name in self._weights else self._tensor(name, small)
+        for place, name in enumerate(node.output):
+            if name in self._finals:
+                node.output[place] = f"{name}.small"
+
+    def close(self) -> None:
+        """Give the graph its float32 outputs, and everything that was made on the way."""
+        for name in self._finals:
+            self._cast(f"{name}.small", name, FLOAT)
+        self._graph.node.extend(self._casts.values())
+        self._graph.initializer.extend(self._stored.values())
+
+    def _weight(self, name: str, small: bool) -> str:  # noqa: FBT001 - which precision is asked for
+        if not small:
+            return name
+        stored = f"{name}.{self._half}"
+        if stored not in self._stored:
+            self._stored[stored] = _small(numpy_helper.to_array(self._weights[name]), stored, self._half)
+        return stored
+
+    def _tensor(self, name: str, small: bool) -> str:  # noqa: FBT001 - which precision is asked for
+        is_small = name in self._small
+        source = f"{name}.small" if name in self._finals else name
+        if is_small == small:
+            return source
+        if name in self._finals:
+            return name  # its float32 form is an output
+        return self._cast(
+            source, f"{name}.{self._half if small else 'float32'}", ELEMENT[self._half] if small else FLOAT
+        )
+
+    def _cast(self, source: str, target: str, element: int) -> str:
+        self._casts[target] = helper.make_node("Cast", [source], [target], name=f"{target}.Cast", to=element)
+        return target
 
 
 def _at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:

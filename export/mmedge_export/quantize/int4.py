@@ -1,6 +1,7 @@
 """Weights of large matrix products as 4-bit numbers in blocks, for models that wait for memory more than for sums."""
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,7 +54,7 @@ def int4(model: onnx.ModelProto, exact: Collection[str] = ()) -> onnx.ModelProto
                 newer.graph.initializer.append(_packed(packed, f"{name}.int4"))
                 newer.graph.initializer.append(numpy_helper.from_array(scales, f"{name}.scale"))
                 inputs = [f"{name}.int4", f"{name}.scale"]
-                keywords = {"axis": 0, "block_size": BLOCK}
+                keywords: dict[str, Any] = {"axis": 0, "block_size": BLOCK}
                 nodes.append(
                     helper.make_node("DequantizeLinear", inputs, [f"{name}.dq"], name=f"{name}.Dequantize", **keywords)
                 )

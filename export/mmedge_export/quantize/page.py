@@ -8,7 +8,8 @@ from mmedge_export.quantize.speed import Speed
 
 __all__ = ["HEADER", "page", "summary"]
 
-HEADER = ("variant", "in the bundle", "weights", "largest drop", "faster here", "kept in fp32", "why")
+UNKNOWN = "–"
+HEADER = ("variant", "in the bundle", "weights", "drop", "error", "faster here", "kept in fp32", "why")
 
 
 def page(report: QuantizeReport) -> str:
@@ -37,8 +38,9 @@ def summary(report: QuantizeReport) -> list[list[str]]:
             variant.name,
             "yes" if variant.shipped else "NO",
             f"{variant.fp32_bytes / variant.bytes:.1f}x smaller",
-            "not measured" if variant.drop is None else f"{variant.drop:.2%}",
-            "not measured" if variant.speed is None else f"{variant.speed.times_faster:.2f}x",
+            UNKNOWN if variant.drop is None else f"{variant.drop:.2%}",
+            UNKNOWN if variant.error is None else f"{variant.error:.2%}",
+            UNKNOWN if variant.speed is None else f"{variant.speed.times_faster:.2f}x",
             str(sum(len(plan.exact) for plan in variant.stages.values())),
             variant.why,
         ]

@@ -44,10 +44,16 @@ class VariantReport:
 
     @property
     def drop(self) -> float | None:
-        """Largest loss of an output's score."""
+        """Largest loss of a score, where outputs are decisions or their truth is known."""
         if self.guarded is None:
             return self.before
-        return max((loss.drop for loss in self.guarded.losses), default=None)
+        return max((loss.drop for loss in self.guarded.losses if not loss.relative), default=None)
+
+    @property
+    def error(self) -> float | None:
+        """Largest relative error of the other outputs."""
+        losses = self.guarded.losses if self.guarded else ()
+        return max((loss.drop for loss in losses if loss.relative), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,10 +93,8 @@ def stage_inputs(manifest: Manifest, stage: Stage, window: Tensors) -> StageInpu
     moved = np.moveaxis(window[port], axis, 0)
     first = len(moved) - _length(manifest, stage)
     padded = np.concatenate([np.zeros_like(moved[:1])] * max(0, stage.items - 1 - first) + [moved])
-    rows = []
-    for t in range(first + len(padded) - len(moved), len(padded)):
-        rows.append({port: np.ascontiguousarray(np.moveaxis(padded[t - stage.items + 1 : t + 1], 0, axis))})
-    return rows
+    ends = range(first + len(padded) - len(moved) + 1, len(padded) + 1)
+    return [{port: np.ascontiguousarray(np.moveaxis(padded[end - stage.items : end], 0, axis))} for end in ends]
 
 
 def _length(manifest: Manifest, stage: Stage) -> int:

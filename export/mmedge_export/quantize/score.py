@@ -40,6 +40,7 @@ class Loss:
         fp32: Score of the fp32 graphs, 1 where they are the truth themselves.
         variant: Score of the variant.
         allowed: How much smaller it may be.
+        relative: It is a relative error of values, and no share of right decisions.
     """
 
     output: str
@@ -48,6 +49,7 @@ class Loss:
     fp32: float
     variant: float
     allowed: float
+    relative: bool = False
 
     @property
     def drop(self) -> float:
@@ -116,15 +118,21 @@ def _by_truth(name: str, output: Output, expected: Decoded, given: Decoded, labe
 
 def _by_agreement(name: str, output: Output, expected: Decoded, given: Decoded, budget: Budget) -> Loss:
     if output.task == "classification":
-        metric, allowed = "same decision as fp32", budget.drop
-        score = float(np.mean(_winners(expected) == _winners(given)))
+        metric, score = "same decision as fp32", float(np.mean(_winners(expected) == _winners(given)))
     elif output.task == "multilabel":
-        metric, allowed = "same labels as fp32", budget.drop
-        score = float(np.mean((expected > DECIDED) == (given > DECIDED)))
+        metric, score = "same labels as fp32", float(np.mean((expected > DECIDED) == (given > DECIDED)))
     else:
-        metric, allowed = "1 - relative error against fp32", budget.error
-        score = 1 - relative_error(expected, given)
-    return Loss(output=name, metric=metric, windows=len(given), fp32=1.0, variant=score, allowed=allowed)
+        metric, score = "1 - relative error against fp32", 1 - relative_error(expected, given)
+    relative = output.task not in {"classification", "multilabel"}
+    return Loss(
+        output=name,
+        metric=metric,
+        windows=len(given),
+        fp32=1.0,
+        variant=score,
+        allowed=budget.error if relative else budget.drop,
+        relative=relative,
+    )
 
 
 def _winners(values: Decoded) -> npt.NDArray[np.int64]:

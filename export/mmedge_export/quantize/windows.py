@@ -1,6 +1,7 @@
 """Windows to calibrate and to measure with: what the stages of a running model would be given."""
 
 import hashlib
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -67,7 +68,7 @@ class Windows:
         for kind, arrays in (("port", self.ports), ("label", self.labels), ("", {"begins": self.begins})):
             for name, array in sorted(arrays.items()):
                 digest.update(f"{kind}/{name} {array.dtype} {array.shape}\n".encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 
@@ -145,7 +146,7 @@ def _class(labels: Sequence[str], value: object) -> int:
         if value not in labels:
             raise ValueError(f"expected one of {', '.join(labels)}")
         return labels.index(value)
-    number = int(value)  # type: ignore[call-overload]
+    number: int = operator.index(np.asarray(value).item())
     if not UNLABELLED <= number < len(labels):
         raise ValueError(f"expected 0 to {len(labels) - 1}, or {UNLABELLED} where it is not known")
     return number
