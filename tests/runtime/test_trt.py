@@ -83,18 +83,28 @@ def test_a_resident_embedding_cannot_be_reached_on_any_backend(model):
     assert set(graph.tensors) >= {*model.manifest.ports, *model.manifest.results.values()}
 
 
-def test_encoders_are_started_without_waiting_and_the_head_waits_for_both(engines, device):
-    with mmedge.load(engines) as on_device:
-        graph = on_device.new_graph(resident=True)
-        waits = device.cuda.counts["cudaStreamWaitEvent"]
-        before = device.executions
-        graph.mark(["audio"])
-        graph.run(only=["audio"])
-        assert device.executions == before  # started, and nobody has waited for it
-        graph.mark(["image"])
-        graph.run()
-        assert device.executions == before + 3
-        assert device.cuda.counts["cudaStreamWaitEvent"] > waits
+def test_an_encoder_is_started_without_waiting_and_what_reads_it_waits_on_the_device(device, model, reference_bundle):
+    bundle, memory, specs = open_bundle(reference_bundle), cuda.DeviceMemory(), model.manifest.tensors
+    arrays = {name: np.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}
+    stages = {stage.name: stage for stage in model.manifest.stages}
+    calls = {}
+    for name in ("audio", "head"):
+        plan = tensorrt_double.make_plan(bundle.read(f"onnx/fp32/{name}.onnx"))
+        session = TrtSession(plan, library="tensorrt", name=name, memory=memory)
+        buffers = {each: arrays[each] for each in (*stages[name].inputs, *stages[name].outputs)}
+        calls[name] = session.bind(buffers, set(stages["audio"].outputs) & buffers.keys())
+    before = device.executions
+    arrays["audio"][...] = 2
+    calls["audio"]()
+    assert device.executions == before  # started, and nobody has waited for it
+    arrays["audio"][...] = 0  # may be written at once: the copy was made
+    calls["head"]()
+    assert device.executions == before + 2
+    expected = model.new_graph()
+    expected.tensors["audio"][...] = 2
+    expected.mark(["audio"])
+    expected.run()
+    np.testing.assert_array_equal(arrays["event"], expected.tensors["event"])
 
 
 def test_tensorrt_captures_each_stage_once_as_a_graph(bundle_copy, device, model):

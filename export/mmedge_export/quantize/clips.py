@@ -78,7 +78,8 @@ class _WindowModel(Model):
         super().__init__(bundle, {}, report)
         self.capture = _WindowCapture(bundle.manifest, limit)
 
-    def new_graph(self) -> StageGraph:
+    def new_graph(self, *, resident: bool = False) -> StageGraph:
+        del resident
         return self.capture
 
 
