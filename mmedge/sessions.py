@@ -6,7 +6,7 @@ from math import inf
 from typing import cast
 
 from mmedge.backends.base import Session
-from mmedge.backends.cuda import DeviceMemory
+from mmedge.backends.cuda import DeviceMemory, find_device
 from mmedge.backends.ort import PROVIDERS, OrtMemory, OrtSession, provider_problem
 from mmedge.backends.trt import TrtSession, library_version
 from mmedge.bundle import Bundle
@@ -15,7 +15,7 @@ from mmedge.errors import BackendError, InputError, MissingLibraryError
 from mmedge.local import cache_folder
 from mmedge.measured import read_measured
 
-__all__ = ["BACKENDS", "Choice", "Opened", "fits", "open_sessions"]
+__all__ = ["BACKENDS", "Choice", "Opened", "backend_problem", "fits", "open_sessions"]
 
 ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx")
 Pair = tuple[str, str]  # backend, variant
@@ -102,13 +102,25 @@ def _open_best(bundle: Bundle, pairs: list[Pair], threads: int, wanted: str) -> 
     raise BackendError(f"{wanted} cannot compute here: {'; '.join(reasons)}")
 
 
-def _obstacle(bundle: Bundle, backend: str, variant: str) -> str:
-    """Why a backend cannot compute with a variant, as far as it can be known before anything large is loaded."""
+def backend_problem(backend: str) -> str:
+    """Why a backend cannot compute on this machine, whatever the bundle, or ""; nothing large is loaded for it."""
     try:
         if backend not in ENGINE_LIBRARIES:
             return provider_problem(backend)
-        if not (bundle.path / ENGINES).is_dir():
-            return "the bundle has no engines (mmedge build makes them)"
+        find_device()
+        library_version(backend)
+    except (BackendError, MissingLibraryError) as error:
+        return str(error)
+    return ""
+
+
+def _obstacle(bundle: Bundle, backend: str, variant: str) -> str:
+    """Why a backend cannot compute with a variant, as far as it can be known before anything large is loaded."""
+    if backend not in ENGINE_LIBRARIES:
+        return backend_problem(backend)
+    if not (bundle.path / ENGINES).is_dir():
+        return "the bundle has no engines (mmedge build makes them)"
+    try:
         _engines(bundle, backend, variant, DeviceMemory())
     except (BackendError, MissingLibraryError) as error:
         return str(error)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from mmedge.backends.base import Buffers
-from mmedge.backends.cuda import DeviceBuffer, DeviceMemory, Event, Graph, Stream, pinned_like
+from mmedge.backends.cuda import DeviceBuffer, DeviceMemory, Event, Graph, Stream, find_device, pinned_like
 from mmedge.errors import BackendError, BundleError, EngineError, InputError, needs
 from mmedge.local import read_if_there, write_atomic
 from mmedge.types import Array
 
-__all__ = ["TrtSession", "library_version"]
+__all__ = ["TrtSession", "dla_cores", "library_version"]
 
 KEPT_LOG_LINES = 50
 HEADER_BYTES = 64
@@ -29,6 +29,18 @@ def library_version(library: str) -> str:
         MissingLibraryError: It is not installed.
     """
     return str(_library(library).__version__)
+
+
+def dla_cores() -> int:
+    """How many deep-learning accelerators TensorRT finds beside the GPU; only some Jetsons have any.
+
+    Raises:
+        MissingLibraryError: tensorrt is not installed, or cuda.bindings.
+        BackendError: There is no GPU or no driver.
+    """
+    find_device()  # first: without a driver some versions crash instead of saying so
+    trt = _library("tensorrt")
+    return int(trt.Runtime(_log_of(trt)).num_DLA_cores)
 
 
 class TrtSession:

@@ -59,6 +59,10 @@ class ProfilingVerbosity(IntEnum):
     DETAILED = 2
 
 
+class BuilderFlag(IntEnum):
+    TF32 = 6
+
+
 class NetworkDefinitionCreationFlag(IntEnum):
     STRONGLY_TYPED = 1
 
@@ -92,6 +96,7 @@ class Builder:
 
     def build_serialized_network(self, network, config):
         note = told()
+        assert not config.flags
         assert network.flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
         with Path(note["log"]).open("a") as log:
             seen = {
@@ -124,6 +129,10 @@ class BuilderConfig:
         self.workspace = 0
         self.profiles = []
         self.timings = None
+        self.flags = {BuilderFlag.TF32}
+
+    def clear_flag(self, flag):
+        self.flags.discard(flag)
 
     def set_memory_pool_limit(self, pool, size):
         assert pool == MemoryPoolType.WORKSPACE
@@ -177,7 +186,12 @@ class RuntimeDouble:
     Attributes:
         cuda: The device that computes.
         runtimes: Every Runtime that was made.
-        refuse_execution: Whether execute_async_v3 gives False, and whether only while a graph is captured.
+        executions: How often an engine ran.
+        refuse_execution: "always" or "captured": when execute_async_v3 gives False.
+        validity: What TensorRT-RTX thinks of a header.
+        kernels: What it compiles for this device.
+        compiled: How often it had to.
+        dla_cores: Accelerators beside the GPU.
     """
 
     def __init__(self, cuda):
@@ -188,6 +202,7 @@ class RuntimeDouble:
         self.validity = (0, 0)
         self.kernels = b"kernels of this device"
         self.compiled = 0
+        self.dla_cores = 0
 
     def make_runtime(self, logger):
         runtime = Runtime(self, logger)
@@ -199,6 +214,7 @@ class Runtime:
     def __init__(self, double, logger):
         self.double, self.logger = double, logger
         self.engine_host_code_allowed = False
+        self.num_DLA_cores = double.dla_cores
 
     def deserialize_cuda_engine(self, plan):
         assert not self.engine_host_code_allowed
@@ -318,7 +334,7 @@ class ExecutionContext:
 
 
 NAMES = [
-    Builder, DataType, ILogger, MemoryPoolType, NetworkDefinitionCreationFlag, OnnxParser, ProfilingVerbosity,
+    Builder, BuilderFlag, DataType, ILogger, MemoryPoolType, NetworkDefinitionCreationFlag, OnnxParser, ProfilingVerbosity,
     TensorIOMode, TensorLocation, nptype,
 ]  # fmt: skip
 

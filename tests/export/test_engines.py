@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections import defaultdict
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import pytest
 from click.testing import CliRunner
 from mmedge_export.engines.build import BuildOptions, build_engines, trust_engines
 from mmedge_export.engines.cli import build_command
-from mmedge_export.engines.target import parse_target
+from mmedge_export.engines.target import RTX_CAPABILITIES, parse_target
 from onnx import TensorProto, helper, numpy_helper
 from plan_types import products, stored_bytes
 
 import mmedge
+from mmedge.backends.cuda import find_device
 from mmedge.bundle import MANIFEST, Bundle, file_record, open_bundle
 from mmedge.calibration import TensorRange
+from mmedge.commands.check import replay_golden
 from mmedge.engine_file import ENGINES, EngineRecord, read_header, read_plan, read_records
 from mmedge.manifest import StagePlan, Variant
 
@@ -246,3 +249,19 @@ def test_an_engine_with_open_axes_gets_the_shapes_of_the_stage(tmp_path, referen
 def test_the_header_of_a_plan_is_what_was_found_out():
     plan = struct.pack("<4s4xQQ4B4sI28x", b"vtrt", 2, 64, 1, 7, 1, 116, b"vtrt", 0b101100)
     assert read_header(plan, "tensorrt-rtx", "x").targets == ("sm86", "sm89", "sm121")
+
+
+@pytest.mark.cuda
+def test_engines_built_here_compute_what_was_recorded(bundle_copy):
+    device = find_device()
+    able = device.capability in RTX_CAPABILITIES
+    if not able and not find_spec("tensorrt"):
+        pytest.skip(f"TensorRT-RTX does not know {device.capability}, and tensorrt is not installed")
+    target = parse_target("rtx" if able else "tensorrt")
+    bundle = open_bundle(bundle_copy)
+    rows = list(build_engines(bundle, target, ["fp32"], BuildOptions(), lambda _: None))
+    assert {row.how for row in rows} == {"built"}, [row.text for row in rows]
+    replayed = replay_golden(bundle, target.library)
+    assert all(row.holds for row in replayed), replayed
+    with mmedge.load(bundle.path, require="tensorrt") as model:
+        assert not any("without a CUDA graph" in note for note in model.report.notes)
