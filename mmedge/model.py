@@ -30,11 +30,12 @@ class LoadReport:
     """What was chosen when a bundle was loaded, and why.
 
     Attributes:
-        backend: The library that computes.
+        backend: What computes.
         variant: The set of graph files.
         threads: Threads of one operator.
         reason: Why this backend and variant.
         load_ms: Wall time it took, hashing included.
+        library: The backend's library and its version.
         notes: What is not as fast as it could be, and why.
         rejected: What else was looked at, and why it was not taken.
     """
@@ -44,6 +45,7 @@ class LoadReport:
     threads: int
     reason: str
     load_ms: float
+    library: str = ""
     notes: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
 
@@ -183,6 +185,7 @@ def load(
         threads=threads,
         reason=opened.choice.reason,
         load_ms=(perf_counter_ns() - begin) / 1e6,
+        library=opened.library,
         notes=opened.notes,
         rejected=opened.rejected,
     )

@@ -7,7 +7,7 @@ from typing import cast
 
 from mmedge.backends.base import Session
 from mmedge.backends.cuda import DeviceMemory, find_device
-from mmedge.backends.ort import PROVIDERS, OrtMemory, OrtSession, provider_problem
+from mmedge.backends.ort import PROVIDERS, OrtMemory, OrtSession, ort_version, provider_problem
 from mmedge.backends.trt import TrtSession, library_version
 from mmedge.bundle import Bundle
 from mmedge.engine_file import ENGINES, EngineRecord, Library, find_engine, read_plan
@@ -38,12 +38,14 @@ class Opened:
     Attributes:
         choice: What computes, and why.
         sessions: One for each stage.
+        library: What computes, and its version.
         notes: What is not as fast as it could be, and why.
         rejected: What else was looked at, and why it was not taken.
     """
 
     choice: Choice
     sessions: Mapping[str, Session]
+    library: str
     notes: tuple[str, ...]
     rejected: Mapping[str, str]
 
@@ -166,7 +168,9 @@ def _open(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, s
             for name, file in files.items()
         }
     notes = tuple(note for session in sessions.values() for note in session.notes)
-    return Opened(choice=choice, sessions=dict(sessions), notes=notes, rejected=rejected)
+    engines = choice.backend in ENGINE_LIBRARIES
+    library = f"{choice.backend} {library_version(choice.backend)}" if engines else f"onnxruntime {ort_version()}"
+    return Opened(choice=choice, sessions=dict(sessions), library=library, notes=notes, rejected=rejected)
 
 
 def _open_engines(bundle: Bundle, choice: Choice) -> dict[str, TrtSession]:

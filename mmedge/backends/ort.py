@@ -18,7 +18,7 @@ from mmedge.backends.external_data import refuse_external_data
 from mmedge.errors import BackendError, BundleError, InputError, needs
 from mmedge.types import Array
 
-__all__ = ["PROVIDERS", "OrtMemory", "OrtSession", "Provider", "provider_problem"]
+__all__ = ["PROVIDERS", "OrtMemory", "OrtSession", "Provider", "ort_version", "provider_problem"]
 
 ERRORS_ONLY = 3
 ORT_NAMES = {"float32": "float", "float64": "double"}  # where ONNX Runtime's differ from numpy's
@@ -208,6 +208,15 @@ class OrtSession:
                     f"stage {self._name}: {node.name} is {shape} {node.type} in its graph, "
                     f"{list(array.shape)} {kind} in the manifest; export the bundle again"
                 )
+
+
+def ort_version() -> str:
+    """The installed version of ONNX Runtime.
+
+    Raises:
+        MissingLibraryError: onnxruntime is not installed.
+    """
+    return str(needs("onnxruntime", fix="pip install 'mmedge[cpu]'").__version__)
 
 
 def provider_problem(backend: str) -> str:

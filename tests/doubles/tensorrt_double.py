@@ -334,7 +334,8 @@ class ExecutionContext:
 
 
 NAMES = [
-    Builder, BuilderFlag, DataType, ILogger, MemoryPoolType, NetworkDefinitionCreationFlag, OnnxParser, ProfilingVerbosity,
+    Builder, BuilderFlag, DataType, ILogger, MemoryPoolType, NetworkDefinitionCreationFlag, OnnxParser,
+    ProfilingVerbosity,
     TensorIOMode, TensorLocation, nptype,
 ]  # fmt: skip
 
