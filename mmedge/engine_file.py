@@ -29,6 +29,7 @@ __all__ = [
     "Library",
     "PlanHeader",
     "Profile",
+    "engines_folder",
     "find_engine",
     "onnx_record",
     "read_header",
@@ -114,6 +115,8 @@ class EngineRecord:
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{64}", self.plan.sha256):
             raise EngineError(f"{self.plan.sha256[:80]!r} is no SHA-256 of a plan")
+        if not re.fullmatch(r"\w[^/\\\0]*", self.stage):
+            raise EngineError(f"stage {self.stage[:80]!r} cannot be part of a file's name; do not trust this bundle")
 
     @property
     def plan_name(self) -> str:
@@ -144,6 +147,18 @@ class PlanHeader:
     version: tuple[int, ...]
     bytes: int
     targets: tuple[str, ...]
+
+
+def engines_folder(bundle: Bundle) -> Path:
+    """Where the engines of a bundle are; the folder need not exist.
+
+    Raises:
+        EngineError: It is a link to somewhere else.
+    """
+    folder = bundle.path / ENGINES
+    if not folder.resolve().is_relative_to(bundle.path.resolve()):
+        raise EngineError(f"{folder} is a link that leaves the bundle; do not trust it")
+    return folder
 
 
 def read_header(plan: bytes, library: Library, where: str) -> PlanHeader:
@@ -177,8 +192,12 @@ def onnx_record(bundle: Bundle, variant: str, stage: str) -> FileRecord:
 
 
 def read_records(bundle: Bundle) -> Iterator[EngineRecord | EngineError]:
-    """Every engine's sidecar that lies beside a bundle, or why it cannot be read."""
-    for path in sorted((bundle.path / ENGINES).glob("*.json")):
+    """Every engine's sidecar that lies beside a bundle, or why it cannot be read.
+
+    Raises:
+        EngineError: The folder is a link to somewhere else.
+    """
+    for path in sorted(engines_folder(bundle).glob("*.json")):
         yield _record_or_error(path)
 
 
@@ -226,7 +245,7 @@ def read_plan(bundle: Bundle, record: EngineRecord) -> bytes:
     Raises:
         EngineError: It is missing, was changed, or is not for what the record says.
     """
-    path = bundle.path / ENGINES / record.plan_name
+    path = engines_folder(bundle) / record.plan_name
     try:
         size = path.stat().st_size
         if size != record.plan.bytes:
@@ -254,9 +273,10 @@ def write_engine(bundle: Bundle, record: EngineRecord, plan: bytes) -> EngineRec
     """Store a plan and then its sidecar, sealed.
 
     Raises:
-        OSError: The folder cannot be written.
+        EngineError: The folder is a link to somewhere else.
+        OSError: It cannot be written.
     """
-    folder = bundle.path / ENGINES
+    folder = engines_folder(bundle)
     sealed = replace(record, seal=seal(_canonical(replace(record, seal=""))))
     write_atomic(folder / record.plan_name, plan)
     write_atomic(folder / record.sidecar_name, _canonical(sealed))

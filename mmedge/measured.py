@@ -65,9 +65,10 @@ def write_measured(bundle: Bundle, measured: Measured) -> None:
 
 def read_measured(bundle: Bundle, variant: str, threads: int) -> dict[str, Measured]:
     """What was measured here with these very graphs, by backend; nothing if nothing was."""
-    here = machine_name()
-    found = [each for each in _read(bundle, variant) if each.machine == here and each.threads == threads]
-    return {each.backend: replace(each, variant=variant) for each in found}
+    found = _read(bundle, variant)
+    here = machine_name() if found else ""
+    mine = [each for each in found if each.machine == here and each.threads == threads]
+    return {each.backend: replace(each, variant=variant) for each in mine}
 
 
 def machine_name() -> str:

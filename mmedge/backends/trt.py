@@ -177,11 +177,12 @@ class _Bound:
     """One stage tied to its buffers: copies in, the engine, copies out, on a stream of its own."""
 
     def __init__(self, name: str, context: Any, log: Any) -> None:
+        self._context = context  # the first attribute, and so the first to go: before its engine and its memory
         self.uploads: list[tuple[Array, Array, DeviceBuffer]] = []
         self.downloads: list[tuple[Array, Array, DeviceBuffer]] = []
         self.made: list[DeviceBuffer] = []
         self.keep: list[object] = []
-        self._name, self._context, self._log = name, context, log
+        self._name, self._log = name, log
         self._shared: list[DeviceBuffer] = []
         self._stream, self._done = Stream(), Event()
         self._graph: Graph | None = None

@@ -236,3 +236,16 @@ def test_without_a_gpu_tensorrt_is_refused_at_once(bundle_copy, library, monkeyp
         with pytest.raises(mmedge.BackendError, match=text) as told:
             build_command.main([str(bundle_copy), "--target", target], standalone_mode=False)
         assert "\n" not in str(told.value)
+
+
+def test_a_link_for_engines_is_neither_filled_nor_swept(bundle_copy, library, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious.json").write_text("{}")
+    os.utime(elsewhere / "precious.json", (0, 0))
+    (bundle_copy / ENGINES).symlink_to(elsewhere)
+    with pytest.raises(mmedge.EngineError, match="is a link that leaves the bundle"):
+        build(bundle_copy)
+    with pytest.raises(mmedge.EngineError, match="is a link that leaves the bundle"):
+        sweep(open_bundle(bundle_copy))
+    assert [path.name for path in elsewhere.iterdir()] == ["precious.json"]

@@ -10,7 +10,8 @@ from engine_bundles import put_engines
 
 import mmedge
 from mmedge.bundle import open_bundle
-from mmedge.engine_file import ENGINES, HEADER_BYTES, read_header
+from mmedge.engine_file import ENGINES, HEADER_BYTES, EngineKey, EngineRecord, read_header
+from mmedge.manifest import FileRecord
 
 
 def first(engines: Path, stage: str, suffix: str) -> Path:
@@ -122,3 +123,21 @@ def test_a_header_that_is_cut_off_is_refused(size):
 def test_the_version_of_a_tensorrt_plan_is_read_where_it_can_be_told():
     assert read_header(tensorrt_double.make_plan(b"g" * 100), "tensorrt", "x").version == (10, 3, 0, 26)
     assert read_header(struct.pack("<4s60x", b"????"), "tensorrt", "x").version == ()
+
+
+def test_a_folder_that_is_a_link_to_somewhere_else_is_not_touched(engines, device, library, tmp_path):
+    folder = engines / ENGINES
+    elsewhere = folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(elsewhere)
+    with pytest.raises(mmedge.EngineError, match="is a link that leaves the bundle; do not trust it"):
+        mmedge.load(engines, backend=library)
+    assert not device.runtimes
+    mmedge.load(engines).close()
+
+
+@pytest.mark.parametrize("stage", ["../../etc/x", "a/b", "", ".hidden", "a\\b"])
+def test_a_stage_whose_name_leaves_the_folder_gets_no_engine(stage):
+    key = EngineKey(onnx_sha256="0" * 64, library="tensorrt", version="10.3.0", targets=("sm86",))
+    with pytest.raises(mmedge.EngineError, match="cannot be part of a file's name") as refused:
+        EngineRecord(stage=stage, key=key, plan=FileRecord(bytes=1, sha256="0" * 64))
+    assert "\n" not in str(refused.value)

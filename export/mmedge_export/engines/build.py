@@ -10,10 +10,10 @@ from time import perf_counter
 from mmedge.backends.external_data import refuse_external_data
 from mmedge.bundle import Bundle, file_record
 from mmedge.engine_file import (
-    ENGINES,
     EngineKey,
     EngineRecord,
     Profile,
+    engines_folder,
     onnx_record,
     read_header,
     read_plan,
@@ -104,6 +104,7 @@ def build_engines(
     """Build what is missing; each engine is stored as soon as it is built.
 
     Raises:
+        EngineError: ``engines/`` is a link to somewhere else, or a build takes too long.
         OSError: The bundle's folder cannot be written.
         BundleError: A graph is not what was exported.
     """
@@ -130,8 +131,12 @@ def trust_engines(bundle: Bundle) -> list[str]:
 
 
 def sweep(bundle: Bundle) -> list[str]:
-    """Remove what killed builds left behind, and engines of graphs that the bundle no longer has."""
-    folder, removed = bundle.path / ENGINES, []
+    """Remove what killed builds left behind, and engines of graphs that the bundle no longer has; their names.
+
+    Raises:
+        EngineError: The folder is a link to somewhere else.
+    """
+    folder, removed = engines_folder(bundle), []
     graphs = {record.sha256 for record in bundle.manifest.files.values()}
     kept = set[str]()
     for record in read_records(bundle):
