@@ -12,7 +12,7 @@ from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
 from mmedge_export.graph_facts import MODULE
 
-__all__ = ["count_macs", "extract", "module_of", "reaching", "reads", "tensor_specs"]
+__all__ = ["count_macs", "extract", "module_of", "reaching", "reads", "stripped", "tapped", "tensor_specs"]
 
 Shapes = Mapping[str, TensorSpec]
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
@@ -104,15 +104,7 @@ def extract(
     part = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     part.functions.extend(model.functions)
     part.producer_name = "mmedge"
-    for node in part.graph.node:  # the exporter also notes paths of the user's machine here
-        module = module_of(node)
-        del node.metadata_props[:]
-        node.doc_string = ""
-        if module:
-            node.metadata_props.add(key=MODULE, value=module)
-    for tensor in part.graph.initializer:
-        del tensor.metadata_props[:]
-        tensor.doc_string = ""
+    _strip(part)
     onnx.checker.check_model(part, full_check=True)
     return part
 
@@ -131,6 +123,57 @@ def module_of(node: onnx.NodeProto) -> str:
         return ""
     inner = scopes[-2] if isinstance(scopes, list) and len(scopes) > 1 else ""
     return inner.removeprefix(WRAPPED).removeprefix(".") if isinstance(inner, str) else ""
+
+
+def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without what an exporter notes beside the graph: paths and lines of the user's machine.
+
+    The name of each node's module stays, so that a device that cannot take a node can say where it comes from.
+    """
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    _strip(plain)
+    return plain
+
+
+def _strip(part: onnx.ModelProto) -> None:
+    del part.metadata_props[:]
+    part.doc_string = ""
+    for function in part.functions:
+        del function.metadata_props[:]
+        function.doc_string = ""
+        _strip_nodes(function.node)
+    _strip_graph(part.graph)
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    del graph.metadata_props[:]
+    graph.doc_string = ""
+    for noted in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        del noted.metadata_props[:]
+        noted.doc_string = ""
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
+        module = module_of(node)
+        del node.metadata_props[:]
+        if module:
+            node.metadata_props.add(key=MODULE, value=module)
+        node.doc_string = ""
+        for attribute in node.attribute:
+            attribute.doc_string = ""
+            for graph in (attribute.g, *attribute.graphs) if attribute.HasField("g") or attribute.graphs else ():
+                _strip_graph(graph)
+
+
+def tapped(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """The same model, which gives some tensors inside as further outputs."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return copy
 
 
 def reaching(
