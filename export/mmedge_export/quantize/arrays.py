@@ -96,7 +96,7 @@ def _label(value: Array) -> object:
 
 def _load(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except UNREADABLE as error:
         told = " ".join(str(error).split())[:150] or type(error).__name__
