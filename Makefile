@@ -5,9 +5,10 @@ READY := $(VENV)/.ready-demo
 READY_DEV := $(VENV)/.ready-dev
 BIN := $(VENV)/bin
 DEMO ?= build/demo
+REFERENCE := export/mmedge_export/reference/emergency.safetensors
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all lint types contracts bench reference clean help
+.PHONY: demo test test-all lint types contracts bench micro reference clean help
 
 help:  ## what can be typed
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,16 +28,21 @@ lint: $(READY_DEV)  ## style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY_DEV) build/bench/emergency.mmedge  ## start-up time and memory, log-mel against its peers
+bench: $(READY_DEV) build/bench/emergency.mmedge  ## the reference model against every peer, and a page (5 minutes)
+	$(BIN)/mmedge bench build/bench/emergency.mmedge --checkpoint $(REFERENCE) \
+		-o build/bench/result.json --page build/bench/result.html
 	$(BIN)/python -m mmedge_bench.startup build/bench/emergency.mmedge
 	$(BIN)/python -m mmedge_bench.features
 
-build/bench/emergency.mmedge: export/mmedge_export/reference/emergency.safetensors
+micro: $(READY_DEV)  ## hot paths under pytest-benchmark
+	$(BIN)/pytest -q -o addopts="--import-mode=importlib" benchmarks/micro --benchmark-columns=median,iqr,max,rounds
+
+build/bench/emergency.mmedge: $(REFERENCE)
 	@mkdir -p $(@D)
 	$(BIN)/mmedge export $< -o $@ --force
 
 reference: $(READY_DEV)  ## train the reference model again (about 15 minutes)
-	$(BIN)/python -m mmedge_export.reference.train -o export/mmedge_export/reference/emergency.safetensors
+	$(BIN)/python -m mmedge_export.reference.train -o $(REFERENCE)
 
 clean:  ## remove what was built, keep .venv
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -10,7 +10,15 @@ from mmedge.feeds import front_end
 from mmedge.manifest import Manifest, Stage
 from mmedge.model import load
 
-__all__ = ["Saving", "StageCost", "default_rates", "measure_stages", "parse_rates", "predict_saving"]
+__all__ = [
+    "DEFAULT_CAMERA_HZ",
+    "Saving",
+    "StageCost",
+    "default_rates",
+    "measure_stages",
+    "parse_rates",
+    "predict_saving",
+]
 
 WARM_UP, RUNS = 3, 30
 DEFAULT_CAMERA_HZ = 15.0

@@ -7,7 +7,7 @@ program, ``python -m mmedge_export.demo.contestant JOB.json``, it is the process
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic_ns, perf_counter_ns
@@ -15,18 +15,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mmedge.backends.base import Buffers, Session
+from mmedge.backends.base import Session
 from mmedge.backends.ort import OrtSession
 from mmedge.bundle import open_bundle
 from mmedge.errors import MmedgeError
-from mmedge.manifest import Manifest, Stage
+from mmedge.manifest import Manifest
 from mmedge.model import load
 from mmedge.sources import Replay, open_file_sources
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream
 from mmedge.types import Array, Prediction
+from mmedge.unsplit import WHOLE, unsplit
 
-__all__ = ["Job", "Log", "race", "unsplit"]
+__all__ = ["Job", "Log", "race"]
 
 THREADS = 1
 Kind = Literal["torch", "whole", "staged"]
@@ -125,58 +126,19 @@ def race(job: Job) -> Log:
     return Log(**fields)
 
 
-def unsplit(manifest: Manifest) -> Manifest:
-    """The same model as a single stage."""
-    ports = tuple(manifest.ports)
-    made = [*(output.tensor for output in manifest.outputs.values()), *manifest.states.values()]
-    outputs = tuple(dict.fromkeys(made))
-    return replace(
-        manifest,
-        stages=(Stage(name="whole", ports=ports, inputs=ports, outputs=outputs),),
-        tensors={name: replace(manifest.tensors[name], window_axis=None) for name in (*ports, *outputs)},
-        macs={"whole": 0},  # nobody asks
-        variants={},
-    )
-
-
-class _TorchSession:
-    """A torch module behind the same seam as the ONNX graphs."""
-
-    def __init__(self, checkpoint: str, manifest: Manifest) -> None:
-        import torch
-
-        from mmedge_export.checkpoint import build_model, load_checkpoint
-
-        torch.set_num_threads(THREADS)
-        self._model = build_model(load_checkpoint(checkpoint))
-        self.inputs = tuple(manifest.ports)
-        self.outputs = tuple(manifest.outputs)
-
-    def bind(self, buffers: Buffers) -> Callable[[], None]:
-        """See :meth:`mmedge.backends.base.Session.bind`."""
-        import torch
-
-        inputs = {name: torch.from_numpy(buffers[name]) for name in self.inputs}
-        outputs = [torch.from_numpy(buffers[name]) for name in self.outputs]
-
-        def run() -> None:
-            with torch.inference_mode():
-                for target, made in zip(outputs, self._model(**inputs), strict=True):
-                    target.copy_(made)
-
-        return run
-
-
 def _open_stream(job: Job) -> Stream:
     if job.kind == "staged":
         return load(job.bundle, threads=THREADS).stream(job.tick)
-    manifest = unsplit(open_bundle(job.bundle).manifest)
+    bundle = open_bundle(job.bundle)
+    manifest = unsplit(bundle.manifest)
     session: Session
     if job.kind == "torch":
-        session = _TorchSession(job.checkpoint, manifest)
+        from mmedge_export.peers import open_eager
+
+        session = open_eager(Path(job.checkpoint), None, bundle, THREADS)
     else:
-        session = OrtSession(Path(job.whole).read_bytes(), threads=THREADS, name="whole")
-    return Stream(manifest, StageGraph(manifest, {"whole": session}), job.tick)
+        session = OrtSession(Path(job.whole).read_bytes(), threads=THREADS, name=WHOLE)
+    return Stream(manifest, StageGraph(manifest, {WHOLE: session}), job.tick)
 
 
 def _run(job: Job) -> dict[str, Array]:

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmedge_export.demo.contestant import Log, unsplit
+from mmedge_export.demo.contestant import Log
 from mmedge_export.demo.steps import Demo, run_demo
 from mmedge_export.demo.summary import summarize, to_rows
 
 import mmedge
 from mmedge.model import load
 from mmedge.replay import open_run
+from mmedge.unsplit import unsplit
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,0 +1,124 @@
+"""How one contestant is opened, in the process that is measured."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmedge.backends.base import Session
+from mmedge.backends.ort import OrtSession
+from mmedge.bundle import Bundle, open_bundle
+from mmedge.errors import MissingLibraryError
+from mmedge.feeds import front_end
+from mmedge.model import load
+from mmedge.stages import StageGraph
+from mmedge.stream import Stream
+from mmedge.types import Packet, Prediction
+from mmedge.unsplit import WHOLE, unsplit
+from mmedge_bench.injection import Injection, SlowedSession
+from mmedge_bench.openvino_peer import OpenVinoSession
+from mmedge_bench.window_loop import WindowLoop
+
+__all__ = ["Loop", "Setup", "open_loop", "peer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a process is told, as JSON.
+
+    Attributes:
+        kind: "staged", "live", "whole", "openvino", "eager", "compiled" or "window".
+        bundle: The bundle; also for its ports and samples.
+        variant: Of the bundle, for its own stages.
+        whole: The unsplit ONNX graph; "" where no contestant needs it.
+        checkpoint: What the bundle was made of; "" where it is not at hand.
+        spec: Of the checkpoint; "" for the one inside or beside it.
+        tick: When to decide.
+        threads: Of one operator.
+        rates_hz: Packets per second.
+        injection: What is done to a stage of the bundle, to see whether the suite notices.
+    """
+
+    kind: str
+    bundle: str
+    variant: str
+    whole: str
+    checkpoint: str
+    spec: str
+    tick: str
+    threads: int
+    rates_hz: dict[str, float]
+    injection: Injection | None = None
+
+
+class Loop(Protocol):
+    """What is timed: packets in, predictions out."""
+
+    @property
+    def graph(self) -> StageGraph:
+        """Its stages, with their times and run counts."""
+
+    def push(self, packet: Packet, *, port: str | None = None) -> None:
+        """Take a packet."""
+
+    def poll(self) -> list[Prediction]:
+        """Predictions that are ready."""
+
+    def close(self) -> None:
+        """End."""
+
+
+def open_loop(setup: Setup) -> Loop:
+    """Open a contestant.
+
+    Raises:
+        MmedgeError: It cannot be opened; the text says why it has to be skipped.
+    """
+    if setup.kind == "staged":
+        if setup.injection:
+            return _injected(setup, setup.injection)
+        return load(setup.bundle, variant=setup.variant, threads=setup.threads).stream(setup.tick)
+    bundle = open_bundle(setup.bundle)
+    manifest = unsplit(bundle.manifest)
+    graph = StageGraph(manifest, {WHOLE: _session(setup, bundle)})
+    fronts = {name: front_end(port, bundle.read) for name, port in manifest.ports.items()}
+    if setup.kind == "window":
+        return WindowLoop(manifest, graph, setup.tick, fronts)
+    return Stream(manifest, graph, setup.tick, fronts)
+
+
+def _injected(setup: Setup, injection: Injection) -> Stream:
+    bundle = open_bundle(setup.bundle)
+    files = bundle.manifest.variants[setup.variant].files
+    sessions: dict[str, Session] = {
+        name: OrtSession(bundle.read(file), threads=setup.threads, name=name) for name, file in files.items()
+    }
+    sessions[injection.stage] = SlowedSession(sessions[injection.stage], injection)
+    fronts = {name: front_end(port, bundle.read) for name, port in bundle.manifest.ports.items()}
+    return Stream(bundle.manifest, StageGraph(bundle.manifest, sessions), setup.tick, fronts)
+
+
+def _session(setup: Setup, bundle: Bundle) -> Session:
+    if setup.kind == "whole":
+        return OrtSession(Path(setup.whole).read_bytes(), threads=setup.threads, name=WHOLE)
+    if setup.kind == "openvino":
+        return OpenVinoSession(Path(setup.whole), bundle.manifest, threads=setup.threads)
+    opener = peer("compiled" if setup.kind == "compiled" else "eager")
+    spec = Path(setup.spec) if setup.spec else None
+    session: Session = opener(Path(setup.checkpoint), spec, bundle, setup.threads)
+    return session
+
+
+def peer(name: str) -> Callable[..., Any]:
+    """What another package offers for comparison.
+
+    Raises:
+        MissingLibraryError: It is not installed.
+    """
+    found: Mapping[str, Any] = {point.name: point for point in entry_points(group="mmedge.peers")}
+    try:
+        loaded: Callable[..., Any] = found[name].load()
+    except (KeyError, ImportError) as error:
+        raise MissingLibraryError("torch is not installed; try: pip install 'mmedge[export]'") from error
+    return loaded

@@ -1,0 +1,165 @@
+"""Curves of cost: work per second of stream against window length, sensors, rates and size, staged and unsplit.
+
+``python benchmarks/scaling.py -o benchmarks/results/scaling.json --page scaling.html`` exports one model for each
+point and measures it as ``mmedge bench`` does, closed loop, both ways in turns.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import click
+import numpy as np
+from mmedge_bench.machine import describe_machine
+from mmedge_bench.scenarios import SCENARIOS
+from mmedge_bench.suite import Plan, run_suite
+from mmedge_bench.summary import segments_of, work_ms_per_s
+from mmedge_export.pipeline import ExportOptions, export
+
+from mmedge.console import Steps
+from mmedge.page.document import document, scrolled, section
+from mmedge.page.markup import Markup, element, escaped
+from mmedge.page.svg import Axis, Box, drawing, label, line, trace
+
+sys.path.insert(0, str(Path(__file__).parent / "models"))
+from scaled import write_checkpoint
+
+ROUNDS, SECONDS = 3, 3.0
+BOX = Box(x=70, y=24, width=980, height=230)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One model at one set of rates.
+
+    Attributes:
+        frames: Length of the window of pictures.
+        sensors: How many besides camera and microphone.
+        width: Channels of the first layer of the camera's CNN.
+        camera_hz: Pictures per second.
+        tick_hz: Decisions per second.
+    """
+
+    frames: int = 8
+    sensors: int = 1
+    width: int = 16
+    camera_hz: float = 15.0
+    tick_hz: float = 50.0
+
+
+CURVES: dict[str, tuple[float, ...]] = {
+    "frames": (1, 2, 4, 8, 16, 32),
+    "sensors": (0, 1, 2, 4),
+    "width": (4, 8, 16, 32),
+    "camera_hz": (2, 5, 15, 30, 50),
+    "tick_hz": (5, 15, 50, 100),
+}
+WORDS = {
+    "frames": "length of the window, pictures",
+    "sensors": "sensors besides camera and microphone",
+    "width": "channels of the first camera layer",
+    "camera_hz": "pictures per second",
+    "tick_hz": "decisions per second",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Work of one point, ms of processor time per second of stream, each round."""
+
+    point: Point
+    staged: tuple[float, ...]
+    unsplit: tuple[float, ...]
+
+
+def measure(point: Point, folder: Path) -> Cost:
+    """Export and run one point."""
+    checkpoint = write_checkpoint(folder, frames=point.frames, sensors=point.sensors, width=point.width)
+    bundle = folder / "scaled.mmedge"
+    export(checkpoint, bundle, ExportOptions(force=True, random_samples=True))
+    closed = next(scenario for scenario in SCENARIOS if scenario.name == "closed-loop")
+    plan = Plan(
+        bundle=bundle, checkpoint=checkpoint, spec=None, tick=f"{point.tick_hz:g}hz", threads=1,
+        rates_hz={"image": point.camera_hz}, scenarios=(replace(closed, seconds=_seconds(point), rounds=ROUNDS),),
+        peers=("onnxruntime",),
+    )  # fmt: skip
+    result = run_suite(plan, lambda _: None)
+    staged, unsplit = (work_ms_per_s(segments_of(result, name, "closed-loop")) for name in ("mmedge", "onnxruntime"))
+    return Cost(point=point, staged=staged, unsplit=unsplit)
+
+
+def _seconds(point: Point) -> float:
+    return SECONDS + point.frames / point.camera_hz  # decisions begin when the window is full
+
+
+def curves(progress: Steps) -> Iterator[tuple[str, list[Cost]]]:
+    """Every curve; points that lie on several are measured once."""
+    known: dict[Point, Cost] = {}
+    for name, values in CURVES.items():
+        costs = []
+        for value in values:
+            point = replace(Point(), **{name: type(getattr(Point(), name))(value)})
+            if point not in known:
+                progress(f"{name} {value:g}")
+                with tempfile.TemporaryDirectory(prefix="mmedge-scaling-") as folder:
+                    known[point] = measure(point, Path(folder))
+            costs.append(known[point])
+        yield name, costs
+
+
+def figure(name: str, costs: Sequence[Cost]) -> Markup:
+    """Both ways over one axis."""
+    values = np.array([getattr(cost.point, name) for cost in costs], float)
+    staged, unsplit = (np.array([np.median(getattr(c, way)) for c in costs]) for way in ("staged", "unsplit"))
+    shift = 0.5 if values[0] == 0 else 0.0  # no logarithm of no further sensor
+    x_axis = Axis(low=values[0] + shift, high=values[-1] + shift, start_px=BOX.x, end_px=BOX.right, logarithmic=True)
+    y_axis = Axis(low=10 ** np.floor(np.log10(staged.min())), high=10 ** np.ceil(np.log10(unsplit.max())),
+                  start_px=BOX.bottom, end_px=BOX.y, logarithmic=True)  # fmt: skip
+    parts = []
+    for power in range(round(np.log10(y_axis.low)), round(np.log10(y_axis.high)) + 1):
+        y = y_axis.at(10.0**power)
+        parts += [line((BOX.x, y), (BOX.right, y), "grid"), label(BOX.x - 8, y + 4, f"{10.0**power:g}", "tick", "end")]
+    for way, made, kind in (("unsplit", unsplit, "camera"), ("staged", staged, "several")):
+        parts.append(trace(x_axis, y_axis, values + shift, made, f"curve {kind}"))
+        for value, y in zip(values + shift, made, strict=True):
+            parts.append(element("circle", cx=x_axis.at(value), cy=y_axis.at(y), r=4.0, class_=f"dot {kind}"))
+        parts.append(label(BOX.right + 8, y_axis.at(made[-1]) + 4, way, "lane-note"))
+    for value, a, b in zip(values, staged, unsplit, strict=True):
+        x = x_axis.at(value + shift)
+        parts += [label(x, BOX.bottom + 18, f"{value:g}", "tick", "middle"),
+                  label(x, BOX.y - 8, f"{b / a:.1f}×", "tick", "middle")]  # fmt: skip
+    parts.append(label(BOX.x, BOX.bottom + 38, WORDS[name], "tick"))
+    told = ", ".join(f"{v:g}: {a:.1f} and {b:.1f}" for v, a, b in zip(values, staged, unsplit, strict=True))
+    description = f"Work against {WORDS[name]}. Staged and unsplit, ms per second: {told}."
+    return drawing((1120, BOX.bottom + 48), f"scaling-{name}", description, parts)
+
+
+def page(found: dict[str, list[Cost]]) -> str:
+    """All curves."""
+    title = "What one second of stream costs"
+    words = "Processor time, ms per second of stream, on logarithmic axes; above, how many times less the stages need."
+    sections = [section(WORDS[name], "", scrolled(figure(name, costs), name)) for name, costs in found.items()]
+    header = Markup(element("h1", escaped(title)) + element("p", escaped(words), class_="lead"))
+    style = ".dot.camera { fill: var(--camera); } .dot.several { fill: var(--several); }\n"
+    style += ".curve.camera { stroke: var(--camera); } .curve.several { stroke: var(--several); }"
+    return document(title, header, sections, "Written by benchmarks/scaling.py", style)
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Every round, as JSON.")
+@click.option("--page", "page_path", type=click.Path(path_type=Path), help="The curves to look at.")
+def main(output: Path, page_path: Path | None) -> None:
+    """Measure every curve."""
+    with Steps() as steps:
+        found = dict(curves(steps))
+    written = {"machine": describe_machine(), "curves": {k: [asdict(c) for c in costs] for k, costs in found.items()}}
+    output.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    if page_path:
+        page_path.write_text(page(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

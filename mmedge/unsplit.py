@@ -1,0 +1,23 @@
+"""The same model as one stage: what split and unsplit runs are compared with."""
+
+from dataclasses import replace
+
+from mmedge.manifest import Manifest, Stage
+
+__all__ = ["WHOLE", "unsplit"]
+
+WHOLE = "whole"
+
+
+def unsplit(manifest: Manifest) -> Manifest:
+    """The same ports and outputs with a single stage, :data:`WHOLE`, and no files."""
+    ports = tuple(manifest.ports)
+    made = [*(output.tensor for output in manifest.outputs.values()), *manifest.states.values()]
+    outputs = tuple(dict.fromkeys(made))
+    return replace(
+        manifest,
+        stages=(Stage(name=WHOLE, ports=ports, inputs=ports, outputs=outputs),),
+        tensors={name: replace(manifest.tensors[name], window_axis=None) for name in (*ports, *outputs)},
+        macs={WHOLE: sum(manifest.macs.values())},
+        variants={},
+    )
