@@ -89,7 +89,7 @@ def measure_quantized(bundle: Path, data: Path, variant: str, blocks: int = BLOC
 
     Args:
         bundle: The folder of the bundle.
-        data: A folder of .npz files with raw sensor arrays by port, and ``label/OUTPUT``.
+        data: A folder of .npz files with raw sensor arrays by port, and ``label/OUTPUT`` or OUTPUT.
         variant: Its name.
         blocks: How often each is timed.
     """
@@ -107,8 +107,8 @@ def measure_quantized(bundle: Path, data: Path, variant: str, blocks: int = BLOC
             for output, values in outputs.items():
                 said[name][output].append(values)
         for key, value in row.items():
-            if key.startswith(LABEL):
-                labels.setdefault(key.removeprefix(LABEL), []).append(value)
+            if (name := key.removeprefix(LABEL)) in manifest.outputs:
+                labels.setdefault(name, []).append(value)
     if first is None:
         raise click.UsageError(f"{data} holds no .npz files with rows")
     stacked = {name: {output: np.stack(values) for output, values in given.items()} for name, given in said.items()}

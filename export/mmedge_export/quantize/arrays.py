@@ -29,20 +29,20 @@ def read_arrays(path: Path, bundle: Bundle, limit: int) -> list[Moment]:
 
     Args:
         path: For each port an array [S, ...] of raw sensor data as ``model.infer`` takes it; optionally
-            ``label/OUTPUT`` [S] (labels or their numbers) or [S, ...] (values). Rows of a recurrent model follow one
-            another in time, unless the file gives its states.
+            ``label/OUTPUT``, or OUTPUT where no port has its name, [S] (labels or their numbers) or [S, ...] (values).
+            Rows of a recurrent model follow one another in time, unless the file gives its states.
         bundle: Whose ports.
         limit: How many at most, evenly spread; a recurrent model's are the first ones.
 
     Raises:
         InputError: The file cannot be read, or does not fit the ports; NaN is refused.
     """
-    arrays = _load(path)
-    ports = bundle.manifest.ports
+    ports, outputs = bundle.manifest.ports, bundle.manifest.outputs
+    arrays = {LABEL + name if name in outputs and name not in ports else name: a for name, a in _load(path).items()}
     needed = [name for name, port in ports.items() if port.state is None]
     if missing := [name for name in needed if name not in arrays]:
         raise InputError(f"{path} has no array named {missing[0]}; expected {', '.join(needed)}")
-    known = {*ports, *(LABEL + name for name in bundle.manifest.outputs)}
+    known = {*ports, *(LABEL + name for name in outputs)}
     if unknown := sorted(arrays.keys() - known):
         raise InputError(f"{path} has an array named {unknown[0]!r}; expected {', '.join(sorted(known))}")
     counts = {name: len(np.atleast_1d(array)) for name, array in arrays.items()}
@@ -96,7 +96,7 @@ def _label(value: Array) -> object:
 
 def _load(path: Path) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except UNREADABLE as error:
         told = " ".join(str(error).split())[:150] or type(error).__name__
