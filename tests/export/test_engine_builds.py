@@ -227,6 +227,21 @@ def test_where_nothing_can_be_written_the_bundle_is_as_it_was(bundle_copy, libra
     mmedge.load(bundle_copy).close()
 
 
+def test_a_full_disk_leaves_nothing_half_written(bundle_copy, library):
+    limited = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n{CALLED}"
+    command = [sys.executable, "-c", limited, str(bundle_copy), "--target", "tensorrt", "--variant", "fp32"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert "File too large" in told.stdout + told.stderr
+    folder = bundle_copy / ENGINES
+    left = [path.name for path in folder.iterdir()] if folder.exists() else []
+    assert not [name for name in left if name.endswith(".tmp")]
+    mmedge.load(bundle_copy).close()
+    build(bundle_copy)
+    with mmedge.load(bundle_copy) as model:
+        assert model.report.backend == "tensorrt"
+
+
 def test_without_a_gpu_tensorrt_is_refused_at_once(bundle_copy, library, monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda_double.Cuda(devices=0).module)
     for target, text in [
