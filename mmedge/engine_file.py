@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ __all__ = [
     "HEADER_BYTES",
     "EngineKey",
     "EngineRecord",
+    "Host",
     "Library",
     "PlanHeader",
     "Profile",
@@ -135,6 +136,23 @@ class EngineRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What would load an engine.
+
+    Attributes:
+        library: The library.
+        version: Its version.
+        capability: Compute capability of the device.
+        device: Its name.
+    """
+
+    library: Library
+    version: str
+    capability: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanHeader:
     """What the first bytes of a plan say.
 
@@ -201,40 +219,38 @@ def read_records(bundle: Bundle) -> Iterator[EngineRecord | EngineError]:
         yield _record_or_error(path)
 
 
-def find_engine(  # noqa: PLR0913 - one for each thing that must fit
-    bundle: Bundle, variant: str, stage: str, *, library: Library, version: str, capability: str, device: str
+def find_engine(
+    bundle: Bundle, variant: str, stage: str, host: Host, records: Iterable[EngineRecord | EngineError]
 ) -> EngineRecord:
-    """The engine of a stage that fits this library and device.
+    """The engine of a stage that may be loaded here.
 
     Args:
         bundle: The bundle.
         variant: Which graphs.
         stage: The stage.
-        library: What is to load it.
-        version: Its version.
-        capability: The device's, e.g. ``sm86``.
-        device: The device's name.
+        host: What would load it.
+        records: What :func:`read_records` gave.
 
     Raises:
         EngineError: There is none; the text says what is there instead and why it does not fit.
     """
     wanted = onnx_record(bundle, variant, stage).sha256
     reasons = []
-    for record in read_records(bundle):
+    for record in records:
         if isinstance(record, EngineError):
             reasons.append(str(record))
-        elif record.stage != stage or record.key.library != library:
+        elif record.stage != stage or record.key.library != host.library:
             continue
         elif record.key.onnx_sha256 != wanted:
             reasons.append("one was built from another graph")
-        elif problem := _misfit(record, version, capability, device):
+        elif problem := _misfit(record, host):
             reasons.append(problem)
         else:
             return record
     why = f": {reasons[-1]}" if reasons else ""
-    target = f"rtx:{capability}" if library == "tensorrt-rtx" else "tensorrt"
+    target = f"rtx:{host.capability}" if host.library == "tensorrt-rtx" else "tensorrt"
     raise EngineError(
-        f"stage {stage} of variant {variant} has no {library} engine that may be loaded here{why}; "
+        f"stage {stage} of variant {variant} has no {host.library} engine that may be loaded here{why}; "
         f"try: mmedge build {bundle.path} --target {target} --variant {variant}"
     )
 
@@ -313,17 +329,17 @@ def _read_record(path: Path) -> EngineRecord:
     return record
 
 
-def _misfit(record: EngineRecord, version: str, capability: str, device: str) -> str:
+def _misfit(record: EngineRecord, host: Host) -> str:
     """Why an engine of the right graph may not be loaded, or ""."""
     key = record.key
-    if key.version != version:
-        return f"one was built by {key.library} {key.version}, here is {version}, and it loads only its own"
+    if key.version != host.version:
+        return f"one was built by {key.library} {key.version}, here is {host.version}, and it loads only its own"
     if key.recipe != RECIPE:
         return "one was built by another mmedge"
-    if capability not in key.targets:
-        return f"one was built for {', '.join(key.targets)}, this device is {capability}"
-    if key.device not in {"", device}:
-        return f"one was built on {key.device}, this device is {device}"
+    if host.capability not in key.targets:
+        return f"one was built for {', '.join(key.targets)}, this device is {host.capability}"
+    if key.device not in {"", host.device}:
+        return f"one was built on {key.device}, this device is {host.device}"
     if not record.is_ours:
         return "one was built by someone else, and engines are programs (see mmedge build --trust-engines)"
     return ""

@@ -36,7 +36,6 @@ class LoadReport:
         reason: Why this backend and variant.
         load_ms: Wall time it took, hashing included.
         library: The backend's library and its version.
-        notes: What is not as fast as it could be, and why.
         rejected: What else was looked at, and why it was not taken.
     """
 
@@ -46,7 +45,6 @@ class LoadReport:
     reason: str
     load_ms: float
     library: str = ""
-    notes: tuple[str, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +65,12 @@ class Model:
         self._fronts: Mapping[str, FrontEnd] = _front_ends(bundle)
         self._once: StageGraph | None = None
         self._one_at_a_time = Lock()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not as fast as it could be, and why; known when the first stream or inference has begun."""
+        sessions = (self._sessions or {}).values()
+        return tuple(dict.fromkeys(note for session in sessions for note in getattr(session, "notes", ())))
 
     def infer(self, **sensors: npt.NDArray[Any] | str) -> Prediction:
         """One decision on one window of raw sensor data per port; nothing is remembered from call to call.
@@ -186,7 +190,6 @@ def load(
         reason=opened.choice.reason,
         load_ms=(perf_counter_ns() - begin) / 1e6,
         library=opened.library,
-        notes=opened.notes,
         rejected=opened.rejected,
     )
     return Model(bundle, opened.sessions, report)

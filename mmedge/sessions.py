@@ -1,6 +1,6 @@
 """Which backend computes with which variant, and why; opening the sessions of all stages."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import cast
@@ -10,14 +10,15 @@ from mmedge.backends.cuda import DeviceMemory, find_device
 from mmedge.backends.ort import PROVIDERS, OrtMemory, OrtSession, ort_version, provider_problem
 from mmedge.backends.trt import TrtSession, library_version
 from mmedge.bundle import Bundle
-from mmedge.engine_file import ENGINES, EngineRecord, Library, find_engine, read_plan
-from mmedge.errors import BackendError, InputError, MissingLibraryError
+from mmedge.engine_file import ENGINES, EngineRecord, Host, Library, find_engine, read_plan, read_records
+from mmedge.errors import BackendError, EngineError, InputError, MissingLibraryError
 from mmedge.local import cache_folder
 from mmedge.measured import read_measured
 
 __all__ = ["BACKENDS", "Choice", "Opened", "backend_problem", "fits", "open_sessions"]
 
 ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx")
+Records = tuple[EngineRecord | EngineError, ...]
 Pair = tuple[str, str]  # backend, variant
 BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-rtx", "onnxruntime-cpu")  # best first
 
@@ -39,14 +40,12 @@ class Opened:
         choice: What computes, and why.
         sessions: One for each stage.
         library: What computes, and its version.
-        notes: What is not as fast as it could be, and why.
         rejected: What else was looked at, and why it was not taken.
     """
 
     choice: Choice
     sessions: Mapping[str, Session]
     library: str
-    notes: tuple[str, ...]
     rejected: Mapping[str, str]
 
 
@@ -88,15 +87,16 @@ def open_sessions(bundle: Bundle, *, backend: str, variant: str, require: str, t
     ]
     if backend != "auto" and len(pairs) == 1:  # no choice, and no second best
         choice = Choice(backend=backend, variant=pairs[0][1], reason="asked for")
-        return _open(bundle, choice, threads, {})
+        return _open(bundle, choice, threads, {}, _records(bundle, wanted))
     return _open_best(bundle, pairs, threads, backend if backend != "auto" else require or "any backend")
 
 
 def _open_best(bundle: Bundle, pairs: list[Pair], threads: int, wanted: str) -> Opened:
-    obstacles = {pair: _obstacle(bundle, *pair) for pair in pairs}
+    records = _records(bundle, [backend for backend, _ in pairs])
+    obstacles = {pair: _obstacle(bundle, *pair, records) for pair in pairs}
     rejected = {" with ".join(pair): text for pair, text in obstacles.items() if text}
     for choice in _by_merit(bundle, [pair for pair in pairs if not obstacles[pair]], threads):
-        opened = _open_or_reason(bundle, choice, threads, rejected)
+        opened = _open_or_reason(bundle, choice, threads, rejected, records)
         if isinstance(opened, Opened):
             return opened
         rejected[f"{choice.backend} with {choice.variant}"] = opened
@@ -116,14 +116,14 @@ def backend_problem(backend: str) -> str:
     return ""
 
 
-def _obstacle(bundle: Bundle, backend: str, variant: str) -> str:
+def _obstacle(bundle: Bundle, backend: str, variant: str, records: Records) -> str:
     """Why a backend cannot compute with a variant, as far as it can be known before anything large is loaded."""
     if backend not in ENGINE_LIBRARIES:
         return backend_problem(backend)
     if not (bundle.path / ENGINES).is_dir():
         return "the bundle has no engines (mmedge build makes them)"
     try:
-        _engines(bundle, backend, variant, DeviceMemory())
+        _engines(bundle, backend, variant, DeviceMemory(), records)
     except (BackendError, MissingLibraryError) as error:
         return str(error)
     return ""
@@ -149,34 +149,35 @@ def _by_merit(bundle: Bundle, able: list[Pair], threads: int) -> list[Choice]:
     return [Choice(backend=pair[0], variant=pair[1], reason=why) for pair, why in zip(able, reasons, strict=True)]
 
 
-def _open_or_reason(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, str]) -> Opened | str:
+def _open_or_reason(
+    bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, str], records: Records
+) -> Opened | str:
     try:
-        return _open(bundle, choice, threads, rejected)
+        return _open(bundle, choice, threads, rejected, records)
     except (BackendError, MissingLibraryError) as error:
         return str(error)
 
 
-def _open(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, str]) -> Opened:
+def _open(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, str], records: Records) -> Opened:
     files = bundle.manifest.variants[choice.variant].files
     sessions: dict[str, OrtSession] | dict[str, TrtSession]
     if choice.backend in ENGINE_LIBRARIES:
-        sessions = _open_engines(bundle, choice)
+        sessions = _open_engines(bundle, choice, records)
     else:
         memory, provider = OrtMemory(), PROVIDERS[choice.backend]
         sessions = {
             name: OrtSession(bundle.read(file), threads=threads, name=name, provider=provider, memory=memory)
             for name, file in files.items()
         }
-    notes = tuple(note for session in sessions.values() for note in session.notes)
     engines = choice.backend in ENGINE_LIBRARIES
     library = f"{choice.backend} {library_version(choice.backend)}" if engines else f"onnxruntime {ort_version()}"
-    return Opened(choice=choice, sessions=dict(sessions), library=library, notes=notes, rejected=rejected)
+    return Opened(choice=choice, sessions=dict(sessions), library=library, rejected=rejected)
 
 
-def _open_engines(bundle: Bundle, choice: Choice) -> dict[str, TrtSession]:
+def _open_engines(bundle: Bundle, choice: Choice, found: Records) -> dict[str, TrtSession]:
     memory = DeviceMemory()
     compiled = cache_folder() / "compiled"
-    records = _engines(bundle, choice.backend, choice.variant, memory)
+    records = _engines(bundle, choice.backend, choice.variant, memory, found)
     plans = {name: read_plan(bundle, record) for name, record in records.items()}  # all, before one of them is loaded
     return {
         name: TrtSession(
@@ -190,18 +191,25 @@ def _open_engines(bundle: Bundle, choice: Choice) -> dict[str, TrtSession]:
     }
 
 
-def _engines(bundle: Bundle, backend: str, variant: str, memory: DeviceMemory) -> dict[str, EngineRecord]:
+def _records(bundle: Bundle, backends: Collection[str]) -> Records:
+    """The sidecars of all engines, read once, and only if they are needed."""
+    if not set(backends) & set(ENGINE_LIBRARIES):
+        return ()
+    try:
+        return tuple(read_records(bundle))
+    except EngineError as error:
+        return (error,)
+
+
+def _engines(
+    bundle: Bundle, backend: str, variant: str, memory: DeviceMemory, records: Records
+) -> dict[str, EngineRecord]:
     """The record of every stage's engine for this device."""
-    library, device, version = cast("Library", backend), memory.device, library_version(backend)
-    return {
-        stage.name: find_engine(
-            bundle,
-            variant,
-            stage.name,
-            library=library,
-            version=version,
-            capability=device.capability,
-            device=device.name,
-        )
-        for stage in bundle.manifest.stages
-    }
+    device = memory.device
+    host = Host(
+        library=cast("Library", backend),
+        version=library_version(backend),
+        capability=device.capability,
+        device=device.name,
+    )
+    return {stage.name: find_engine(bundle, variant, stage.name, host, records) for stage in bundle.manifest.stages}
