@@ -32,7 +32,6 @@ __all__ = [
     "Profile",
     "engines_folder",
     "find_engine",
-    "onnx_record",
     "read_header",
     "read_plan",
     "read_records",
@@ -62,7 +61,7 @@ class EngineKey:
     """All that decides what an engine computes and where it runs.
 
     Attributes:
-        onnx_sha256: Of the graph's bytes.
+        onnx_sha256: Of the graph's bytes, and of weights that it keeps outside.
         library: What built it, and the only thing that can load it.
         version: Of the library; engines fit no other.
         targets: Devices: compute capabilities such as ``sm86``; for TensorRT, the one that it was built on.
@@ -204,11 +203,6 @@ def read_header(plan: bytes, library: Library, where: str) -> PlanHeader:
     return PlanHeader(version=tuple(version), bytes=size, targets=targets)
 
 
-def onnx_record(bundle: Bundle, variant: str, stage: str) -> FileRecord:
-    """Size and hash of a stage's graph, as the manifest has them."""
-    return bundle.manifest.files[bundle.manifest.variants[variant].files[stage]]
-
-
 def read_records(bundle: Bundle) -> Iterator[EngineRecord | EngineError]:
     """Every engine's sidecar that lies beside a bundle, or why it cannot be read.
 
@@ -234,7 +228,7 @@ def find_engine(
     Raises:
         EngineError: There is none; the text says what is there instead and why it does not fit.
     """
-    wanted = onnx_record(bundle, variant, stage).sha256
+    wanted = bundle.graph_sha256(bundle.manifest.variants[variant].files[stage])
     reasons = []
     for record in records:
         if isinstance(record, EngineError):

@@ -80,7 +80,7 @@ def machine_name() -> str:
 
 def _path(bundle: Bundle, variant: str) -> Path:
     files = bundle.manifest.variants[variant].files
-    graphs = [f"{stage} {bundle.manifest.files[name].sha256}" for stage, name in sorted(files.items())]
+    graphs = [f"{stage} {bundle.graph_sha256(name)}" for stage, name in sorted(files.items())]
     return cache_folder() / "measured" / f"{hashlib.sha256(' '.join(graphs).encode()).hexdigest()[:32]}.json"
 
 

@@ -1,6 +1,6 @@
 """A loaded bundle: one-shot inference, and streams."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -130,10 +130,11 @@ class Model:
         """
         return Stream(self.manifest, self.new_graph(), tick, self._fronts)
 
-    def new_graph(self, *, resident: bool = False) -> StageGraph:
+    def new_graph(self, clock: Callable[[], int] = perf_counter_ns, *, resident: bool = False) -> StageGraph:
         """Stages with buffers of their own, for code that measures or checks them one by one.
 
         Args:
+            clock: See :class:`mmedge.stages.StageGraph`.
             resident: Let embeddings stay on the device that computes; they cannot be read or written then.
 
         Raises:
@@ -141,7 +142,7 @@ class Model:
         """
         if self._sessions is None:
             raise ClosedError(f"model {self.manifest.name} was closed; load the bundle again")
-        return StageGraph(self.manifest, self._sessions, resident=resident)
+        return StageGraph(self.manifest, self._sessions, clock, resident=resident)
 
     def close(self) -> None:
         """Let go of the sessions; streams that are open keep theirs until they are closed."""

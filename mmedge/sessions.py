@@ -166,7 +166,14 @@ def _open(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, s
     else:
         memory, provider = OrtMemory(), PROVIDERS[choice.backend]
         sessions = {
-            name: OrtSession(bundle.read(file), threads=threads, name=name, provider=provider, memory=memory)
+            name: OrtSession(
+                bundle.read(file),
+                threads=threads,
+                name=name,
+                weights=bundle.weights(file),
+                provider=provider,
+                memory=memory,
+            )
             for name, file in files.items()
         }
     engines = choice.backend in ENGINE_LIBRARIES

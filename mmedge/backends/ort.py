@@ -5,22 +5,24 @@ log at most, so every session is asked what it really has.
 """
 
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from mmedge.backends.base import Buffers
-from mmedge.backends.external_data import refuse_external_data
+from mmedge.backends.external_data import check_external_data
 from mmedge.errors import BackendError, BundleError, InputError, needs
 from mmedge.types import Array
 
 __all__ = ["PROVIDERS", "OrtMemory", "OrtSession", "Provider", "ort_version", "provider_problem"]
 
 ERRORS_ONLY = 3
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 ORT_NAMES = {"float32": "float", "float64": "double"}  # where ONNX Runtime's differ from numpy's
 RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
 
@@ -79,6 +81,7 @@ class OrtSession:
         model: Bytes of an ONNX file.
         threads: Threads of one operator; sessions of several stages do not share them.
         name: The stage, for messages.
+        weights: Files of one folder that the graph may keep weights in, by their names; they are mapped, not copied.
         provider: What computes.
         memory: What the sessions of one model share.
 
@@ -88,21 +91,23 @@ class OrtSession:
     Raises:
         MissingLibraryError: onnxruntime is not installed, or the provider's plugin.
         BackendError: The provider is not there, or cannot compute all of the graph.
-        BundleError: ONNX Runtime cannot load the graph, or it refers to data outside.
+        BundleError: ONNX Runtime cannot load the graph, or it refers to other data outside.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - four are only for some
         self,
         model: bytes,
         *,
         threads: int,
         name: str,
+        weights: Sequence[Path] = (),
         provider: Provider = PROVIDERS["onnxruntime-cpu"],
         memory: OrtMemory | None = None,
     ) -> None:
         ort: Any = needs("onnxruntime", fix="pip install 'mmedge[cpu]'")
-        refuse_external_data(model, name)
         options = ort.SessionOptions()
+        if check_external_data(model, name, {path.name: path.stat().st_size for path in weights}):
+            options.add_session_config_entry(WEIGHTS_FOLDER, str(weights[0].parent.resolve()))
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY

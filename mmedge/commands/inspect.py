@@ -7,7 +7,7 @@ import click
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.console import as_json, table
 from mmedge.cost import Saving, StageCost, measure_stages, parse_rates, predict_saving
-from mmedge.engine_file import EngineRecord, onnx_record, read_records
+from mmedge.engine_file import EngineRecord, read_records
 from mmedge.manifest import Manifest, Port
 
 __all__ = ["inspect_command"]
@@ -128,7 +128,7 @@ def _engines(bundle: Bundle) -> str:
         else:
             unreadable.append(str(record))
     rows = [row for name in bundle.manifest.variants for row in _engine_rows(bundle, name, found)]
-    graphs = {record.sha256 for record in bundle.manifest.files.values()}
+    graphs = set(bundle.graphs.values())
     stale = sum(record.key.onnx_sha256 not in graphs for record in found)
     notes = [f"{stale} engines are of graphs that the bundle no longer has"] if stale else []
     if not rows:
@@ -141,7 +141,8 @@ def _engine_rows(bundle: Bundle, variant: str, found: list[EngineRecord]) -> lis
     groups: dict[tuple[str, str, str], dict[str, EngineRecord]] = {}
     for record in found:
         names = [stage.name for stage in bundle.manifest.stages]
-        if record.stage in names and record.key.onnx_sha256 == onnx_record(bundle, variant, record.stage).sha256:
+        files = bundle.manifest.variants[variant].files
+        if record.stage in names and record.key.onnx_sha256 == bundle.graph_sha256(files[record.stage]):
             library = f"{record.key.library} {record.key.version}"
             where = record.key.device or "+".join(record.key.targets)
             groups.setdefault((library, where, "you" if record.is_ours else "someone else"), {})[record.stage] = record

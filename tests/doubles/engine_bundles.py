@@ -3,7 +3,7 @@
 import tensorrt_double
 
 from mmedge.bundle import Bundle, file_record
-from mmedge.engine_file import EngineKey, EngineRecord, onnx_record, write_engine
+from mmedge.engine_file import EngineKey, EngineRecord, write_engine
 
 __all__ = ["LIBRARIES", "put_engines"]
 
@@ -16,7 +16,8 @@ LIBRARIES = {
 def put_engines(bundle: Bundle, library: str, **changes: object) -> None:
     """What mmedge build would write."""
     for stage in bundle.manifest.stages:
-        graph = bundle.read(bundle.manifest.variants["fp32"].files[stage.name])
+        file = bundle.manifest.variants["fp32"].files[stage.name]
+        graph = bundle.read(file)
         plan = (
             tensorrt_double.make_plan(graph)
             if library == "tensorrt"
@@ -25,6 +26,6 @@ def put_engines(bundle: Bundle, library: str, **changes: object) -> None:
         path = bundle.path / "plan.tmp"
         path.write_bytes(plan)
         facts = {"targets": ("sm86",), **LIBRARIES[library], **changes}
-        key = EngineKey(onnx_sha256=onnx_record(bundle, "fp32", stage.name).sha256, library=library, **facts)
+        key = EngineKey(onnx_sha256=bundle.graph_sha256(file), library=library, **facts)
         write_engine(bundle, EngineRecord(stage=stage.name, key=key, plan=file_record(path)), plan)
         path.unlink()

@@ -166,7 +166,7 @@ class OnnxParser:
         self.network, self.logger = network, logger
         self.num_errors = 0
 
-    def parse(self, graph):
+    def parse(self, graph, path):
         note = told()
         self.network.graph = graph
         self.num_errors = 1 if "refuse" in note else 0

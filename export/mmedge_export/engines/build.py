@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-from mmedge.backends.external_data import refuse_external_data
+from mmedge.backends.external_data import check_external_data
 from mmedge.bundle import Bundle, file_record
 from mmedge.engine_file import (
     EngineKey,
     EngineRecord,
     Profile,
     engines_folder,
-    onnx_record,
     read_header,
     read_plan,
     read_records,
@@ -117,11 +116,7 @@ def build_engines(
 
 def trust_engines(bundle: Bundle) -> list[str]:
     """Vouch for engines that someone else built: seal every one that is whole and of a graph of this bundle."""
-    graphs = {
-        onnx_record(bundle, variant, stage.name).sha256
-        for variant in bundle.manifest.variants
-        for stage in bundle.manifest.stages
-    }
+    graphs = set(bundle.graphs.values())
     trusted = []
     for record in read_records(bundle):
         if isinstance(record, EngineRecord) and not record.is_ours and record.key.onnx_sha256 in graphs:
@@ -137,7 +132,7 @@ def sweep(bundle: Bundle) -> list[str]:
         EngineError: The folder is a link to somewhere else.
     """
     folder, removed = engines_folder(bundle), []
-    graphs = {record.sha256 for record in bundle.manifest.files.values()}
+    graphs = set(bundle.graphs.values())
     kept = set[str]()
     for record in read_records(bundle):
         if isinstance(record, EngineRecord):
@@ -161,8 +156,9 @@ class _Build:
     ) -> None:
         self._bundle, self._target, self._options, self._worker = bundle, target, options, worker
         self._variant, self._stage = variant, stage
-        self._graph = bundle.read(bundle.manifest.variants[variant].files[stage.name])
-        refuse_external_data(self._graph, stage.name)
+        self._file = bundle.manifest.variants[variant].files[stage.name]
+        self._graph, self._weights = bundle.read(self._file), bundle.weights(self._file)
+        check_external_data(self._graph, stage.name, {path.name: path.stat().st_size for path in self._weights})
         self._facts: GraphFacts = read_facts(self._graph, stage.name)
 
     def run(self) -> BuiltEngine:
@@ -185,7 +181,7 @@ class _Build:
     def _key(self, capabilities: tuple[str, ...]) -> EngineKey:
         shapes = _input_shapes(self._bundle, self._stage)
         return EngineKey(
-            onnx_sha256=onnx_record(self._bundle, self._variant, self._stage.name).sha256,
+            onnx_sha256=self._bundle.graph_sha256(self._file),
             library=self._target.library,
             version=self._target.version,
             targets=capabilities,
@@ -234,6 +230,8 @@ class _Build:
         with tempfile.TemporaryDirectory(prefix="mmedge-build-") as name:
             folder = Path(name)
             (folder / GRAPH).write_bytes(self._graph)
+            for path in self._weights:
+                (folder / path.name).symlink_to(path.resolve())
             (folder / JOB).write_text(json.dumps(to_plain(job)))
             (folder / TIMINGS).write_bytes(read_if_there(timings) if key.device else b"")
             begin = perf_counter()
@@ -308,7 +306,6 @@ def _input_shapes(bundle: Bundle, stage: Stage) -> dict[str, tuple[int, ...]]:
     for name in stage.inputs:
         spec = bundle.manifest.tensors[name]
         shape, axis = spec.shape, spec.window_axis
-        shapes[name] = (
-            (*shape[:axis], stage.items, *shape[axis + 1 :]) if stage.per_item and axis is not None else shape
-        )
+        taken = stage.per_item and axis is not None
+        shapes[name] = (*shape[:axis], stage.items * spec.item_size, *shape[axis + 1 :]) if taken else shape
     return shapes

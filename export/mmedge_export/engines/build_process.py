@@ -46,7 +46,7 @@ class BuildProcess:
             builder = trt.Builder(logger)
             network = builder.create_network(_network_flags(trt))
             parser = trt.OnnxParser(network, logger)
-            if not parser.parse((folder / GRAPH).read_bytes()):
+            if not parser.parse((folder / GRAPH).read_bytes(), str(folder / GRAPH)):
                 errors = [parser.get_error(i) for i in range(parser.num_errors)]
                 return BuildOutcome(built=False, refused=tuple(_failed(parser, error) for error in errors))
             config = _config(trt, builder, job)
