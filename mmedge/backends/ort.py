@@ -94,7 +94,7 @@ class OrtSession:
         BundleError: ONNX Runtime cannot load the graph, or it refers to other data outside.
     """
 
-    def __init__(  # noqa: PLR0913 - four are only for some
+    def __init__(
         self,
         model: bytes,
         *,

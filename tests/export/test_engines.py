@@ -230,6 +230,29 @@ def test_weights_outside_the_file_are_refused_before_anything_is_built(tmp_path,
         build_audio(bad)
 
 
+def test_weights_in_a_listed_file_beside_the_graph_are_built_in_and_count_for_the_cache(tmp_path, reference_bundle):
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="n")
+    bad = one_node(tmp_path, reference_bundle, node, [1, 64])
+    file = bad.path / "onnx/bad/audio.onnx"
+
+    def put_weights(seed: int) -> Bundle:
+        weight = np.random.default_rng(seed).standard_normal((64, 64)).astype(np.float32)
+        model = onnx.load(file, load_external_data=False)
+        del model.graph.initializer[:]
+        model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+        file.with_name("audio.onnx.data").unlink(missing_ok=True)
+        onnx.save(model, file, save_as_external_data=True, location="audio.onnx.data", size_threshold=0)
+        names = ("onnx/bad/audio.onnx", "onnx/bad/audio.onnx.data")
+        files = bad.manifest.files | {name: file_record(bad.path / name) for name in names}
+        (bad.path / MANIFEST).write_text(replace(bad.manifest, files=files).to_json())
+        return open_bundle(bad.path)
+
+    assert (build_audio(put_weights(1)).how, build_audio(put_weights(1)).how) == ("built", "cached")
+    row = build_audio(put_weights(2))
+    assert row.how == "built"
+    assert row.weights_bytes >= 64 * 64 * 4
+
+
 def test_an_engine_with_open_axes_gets_the_shapes_of_the_stage(tmp_path, reference_bundle):
     bad = one_node(tmp_path, reference_bundle, helper.make_node("Relu", ["audio"], ["y"], name="n"), [1])
     path = bad.path / bad.manifest.variants["bad"].files["audio"]

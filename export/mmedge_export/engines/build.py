@@ -306,6 +306,7 @@ def _input_shapes(bundle: Bundle, stage: Stage) -> dict[str, tuple[int, ...]]:
     for name in stage.inputs:
         spec = bundle.manifest.tensors[name]
         shape, axis = spec.shape, spec.window_axis
-        taken = stage.per_item and axis is not None
-        shapes[name] = (*shape[:axis], stage.items * spec.item_size, *shape[axis + 1 :]) if taken else shape
+        if stage.per_item and axis is not None:
+            shape = (*shape[:axis], stage.items * spec.item_size, *shape[axis + 1 :])
+        shapes[name] = shape
     return shapes

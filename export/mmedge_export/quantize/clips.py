@@ -1,9 +1,10 @@
 """Calibration data in recordings: the windows that the runtime would see, at the ticks at which it would decide."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter_ns
 
 import numpy as np
 
@@ -78,8 +79,8 @@ class _WindowModel(Model):
         super().__init__(bundle, {}, report)
         self.capture = _WindowCapture(bundle.manifest, limit)
 
-    def new_graph(self, *, resident: bool = False) -> StageGraph:
-        del resident
+    def new_graph(self, clock: Callable[[], int] = perf_counter_ns, *, resident: bool = False) -> StageGraph:
+        del clock, resident
         return self.capture
 
 
