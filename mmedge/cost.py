@@ -1,7 +1,7 @@
 """What the stages of a model cost here, and what running each at its own sensor's rate saves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from mmedge.bundle import Bundle
@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_CAMERA_HZ",
     "Saving",
     "StageCost",
+    "count_stages",
     "default_rates",
     "measure_stages",
     "parse_rates",
@@ -99,6 +100,20 @@ def parse_rates(text: str | None, manifest: Manifest) -> dict[str, float]:
     return rates
 
 
+def count_stages(manifest: Manifest) -> list[StageCost]:
+    """What every stage would cost at a billion multiply-accumulates a second: the same on every machine."""
+    return [
+        StageCost(
+            name=stage.name,
+            ms=manifest.macs[stage.name] / 1e6,
+            macs=manifest.macs[stage.name],
+            bytes_out=_bytes_out(manifest, stage),
+            runs_unsplit=_runs_unsplit(manifest, stage),
+        )
+        for stage in manifest.stages
+    ]
+
+
 def measure_stages(bundle: Bundle) -> list[StageCost]:
     """Time every stage on this machine, on the bundle's first recorded sample.
 
@@ -118,16 +133,7 @@ def measure_stages(bundle: Bundle) -> list[StageCost]:
         graph.run()
         for name, rows in times.items():
             rows.append((graph.work_ns[name] - before[name]) / (graph.runs[name] - runs[name]) / 1e6)
-    return [
-        StageCost(
-            name=stage.name,
-            ms=median(times[stage.name][WARM_UP:]),
-            macs=manifest.macs[stage.name],
-            bytes_out=_bytes_out(manifest, stage),
-            runs_unsplit=_runs_unsplit(manifest, stage),
-        )
-        for stage in manifest.stages
-    ]
+    return [replace(cost, ms=median(times[cost.name][WARM_UP:])) for cost in count_stages(manifest)]
 
 
 def predict_saving(manifest: Manifest, costs: list[StageCost], rates_hz: Mapping[str, float]) -> Saving:

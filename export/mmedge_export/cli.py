@@ -3,11 +3,15 @@
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mmedge.console import Steps, as_json, table
 from mmedge.errors import needs
+
+if TYPE_CHECKING:
+    from mmedge_export.parity.comparison import ParityReport
 
 __all__ = ["export_command"]
 
@@ -46,7 +50,7 @@ def export_command(  # noqa: PLR0913 - one parameter for each option
     or an .onnx graph, which needs no torch. It becomes one ONNX graph, split by sensor and by time.
     """
     needs("onnx", fix="pip install 'mmedge[export]', or for an .onnx file: pip install onnx 'mmedge[cpu]'")
-    from mmedge_export.pipeline import ExportOptions, export
+    from mmedge_export.pipeline import PARITY_PAGE, ExportOptions, export
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-written is removed
     sys.path.insert(0, str(Path.cwd()))  # where the user's own code is; a console script does not look there
@@ -69,8 +73,19 @@ def export_command(  # noqa: PLR0913 - one parameter for each option
     )
     for note in filter(None, [manifest.kept_whole and f"kept whole: {manifest.kept_whole}", *manifest.notes]):
         click.echo(f"  {note}")
-    rows = exported.parity.comparisons
-    cells = [[row.tensor, row.what, f"{row.difference:.2g}", f"{row.tolerance:.2g}"] for row in rows]
-    click.echo(table(["tensor", "compared", "difference", "allowed"], cells, left=(0, 1)))
-    click.echo(f"proved on {exported.parity.samples} {'real' if exported.parity.real else 'RANDOM'} samples")
+    report = exported.parity
+    for note in report.notes:
+        click.echo(f"  {note}")
+    click.echo(table(["compared", "worst tensor", "on", "difference", "allowed"], _worst(report), left=(0, 1, 2)))
+    kind = "real" if report.real else "RANDOM"
+    click.echo(f"{len(report.comparisons)} comparisons hold, on {report.samples} {kind} samples")
+    click.echo(f"look at {output / PARITY_PAGE}")
     click.echo(f"next: mmedge inspect {output}")
+
+
+def _worst(report: "ParityReport") -> list[list[str]]:
+    """For each pair of ways the comparison that is nearest to what is allowed."""
+    rows = {}
+    for row in sorted(report.comparisons, key=lambda row: row.share):
+        rows[row.what] = [row.what, row.tensor, row.case, f"{row.difference:.2g}", f"{row.tolerance:.2g}"]
+    return list(rows.values())

@@ -56,12 +56,14 @@ def call_model(model: torch.nn.Module, call: Call, inputs: dict[str, torch.Tenso
 
 
 def named_outputs(given: object) -> dict[str, torch.Tensor]:
-    """The tensors that forward() returned, by their keys where it gave them any.
+    """The tensors that forward() returned, by their keys where it gave them any; of those, the outermost.
 
     Raises:
         SpecError: There are none.
     """
     leaves = list(_leaves(given, ()))
+    if _keyed(given) is not None and any(len(path) == 1 for path, _ in leaves):
+        leaves = [leaf for leaf in leaves if len(leaf[0]) == 1]  # deeper down lie hidden states and the like
     if not leaves:
         raise SpecError(f"forward() returns {type(given).__name__}, expected tensors")
     if all(any(isinstance(key, str) for key in path) for path, _ in leaves):

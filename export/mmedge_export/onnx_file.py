@@ -42,6 +42,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} is not a valid ONNX model: {_line(error)}") from error
+    _name_apart(_nodes(model.graph))
     return model
 
 
@@ -61,7 +62,7 @@ def supported(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     ):
         raise CheckpointError(
             f"{where} uses {', '.join(foreign[:3])}, which ONNX does not define; write it without the "
-            "optimisations of one runtime"
+            "optimisations of one runtime, and quantised models in the QDQ format"
         )
     if random := sorted({node.op_type for node in _nodes(model.graph)} & RANDOM):
         raise CheckpointError(
@@ -100,6 +101,16 @@ def _check_external(model: onnx.ModelProto, path: Path) -> None:
         size += info.length if info.length is not None else file.stat().st_size
         if size > MAX_WEIGHT_BYTES:
             raise CheckpointError(f"{path} has more than {MAX_WEIGHT_BYTES / 1e9:.1f} GB of weights")
+
+
+def _name_apart(nodes: Iterator[onnx.NodeProto]) -> None:
+    """The names of nodes mean nothing to ONNX, and ONNX Runtime refuses two that are the same."""
+    seen = set[str]()
+    for node in nodes:
+        if node.name in seen:
+            node.name = ""
+        elif node.name:
+            seen.add(node.name)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

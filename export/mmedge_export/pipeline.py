@@ -1,7 +1,8 @@
 """The steps of an export, file to file; the bundle appears under its name when the last one has passed."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,17 +10,20 @@ import onnx
 
 from mmedge.errors import ExportError
 from mmedge.manifest import Manifest
-from mmedge.types import Array
-from mmedge_export.cut import CutGraph, cut_graph
-from mmedge_export.graph import extract
-from mmedge_export.isolate import run_isolated
+from mmedge_export.cut import cut_graph
+from mmedge_export.graph import stripped
 from mmedge_export.pack import make_golden, new_folder, refuse_to_replace, seal, write_bundle, write_report
-from mmedge_export.parity import ParityReport, compare, require_parity, split_tolerance
+from mmedge_export.parity.cases import plan_cases
+from mmedge_export.parity.comparison import ParityReport, require_parity
+from mmedge_export.parity.diagnose import first_divergence
+from mmedge_export.parity.page import render_parity
+from mmedge_export.parity.prove import gather, prove
 from mmedge_export.samples import draw_samples, port_tensors
-from mmedge_export.source import References, open_source
+from mmedge_export.source import Source, open_source
 
-__all__ = ["ExportOptions", "Exported", "export"]
+__all__ = ["PARITY_PAGE", "ExportOptions", "Exported", "export", "export_source"]
 
+PARITY_PAGE = "reports/parity.html"
 Progress = Callable[[str], None]
 
 
@@ -74,6 +78,11 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
         raise ExportError(f"{options.keep_whole.parent} is not a folder; make it first, or choose another --keep-whole")
     progress("reading the checkpoint")
     source = open_source(checkpoint, options.spec, trust_pickle=options.trust_pickle)
+    return export_source(source, out, options, progress)
+
+
+def export_source(source: Source, out: Path, options: ExportOptions, progress: Progress) -> Exported:
+    """As :func:`export`, from what has been read already."""
     progress("drawing samples")
     samples = draw_samples(source.spec, options.samples, random=options.random_samples)
     tensors = [port_tensors(source.spec.ports, sample, source.spec.read) for sample in samples]
@@ -83,55 +92,29 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
     ):
         whole_path = Path(temporary) / "whole.onnx"
         progress("making one ONNX graph")
-        notes = source.write_graph(tensors[0], whole_path)
+        traced = source.write_graph(tensors[0], whole_path)
         whole = onnx.load(whole_path)
         progress("splitting by sensor and by time")
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
         progress("computing what the original gives")
-        references = source.references(tensors, Path(temporary))
-        inside = _inside(cut.whole, cut, tensors, Path(temporary))
-        golden = make_golden(samples, references.rounded, inside, references.tolerances)
-        manifest = write_bundle(draft, source, replace(cut, notes=(*notes, *cut.notes)), golden)
+        evidence = gather(traced, cut, plan_cases(source.spec.ports, tensors), Path(temporary))
+        references, own = evidence.references, slice(len(samples))
+        rounded, inside = (
+            {name: array[own] for name, array in arrays.items()} for arrays in (references.rounded, evidence.whole)
+        )
+        golden = make_golden(samples, rounded, inside, references.allowed(own))
+        manifest = write_bundle(draft, source, replace(cut, notes=(*traced.notes, *cut.notes)), golden)
         progress("proving parity in another process")
-        report = _prove(draft, tensors, references, inside, real=not options.random_samples)
+        report = prove(draft, evidence, real=not options.random_samples)
+        if not report.holds:
+            progress("looking for the first node that differs")
+            first = first_divergence(report, evidence, traced, draft, Path(temporary))
+            require_parity(report.comparisons, first)
+        operators = {name: Counter(node.op_type for node in graph.graph.node) for name, graph in cut.graphs.items()}
         write_report(draft, "parity", report)
-        require_parity(report.comparisons)
+        (draft / PARITY_PAGE).write_text(render_parity(report, manifest, operators), encoding="utf-8")
         manifest = seal(draft, manifest)
-        kept = whole_path.read_bytes() if options.keep_whole else b""
+        kept = stripped(whole).SerializeToString() if options.keep_whole else b""
     if options.keep_whole:
         options.keep_whole.write_bytes(kept)
     return Exported(manifest=manifest, parity=report)
-
-
-def _inside(
-    whole: onnx.ModelProto, cut: CutGraph, tensors: Sequence[Mapping[str, Array]], folder: Path
-) -> dict[str, Array]:
-    """Outputs of the unsplit graph, and the tensors where it will be cut, [S, ...] by name."""
-    names = [value.name for value in whole.graph.output]
-    names += [name for planned in cut.stages for name in planned.stage.outputs if name not in names]
-    path = folder / "tapped.onnx"
-    ports = [value.name for value in whole.graph.input]
-    onnx.save(extract(whole, range(len(whole.graph.node)), ports, names, "tapped"), path)
-    return run_isolated(path, tensors)
-
-
-def _prove(
-    draft: Path,
-    tensors: Sequence[Mapping[str, Array]],
-    references: References,
-    inside: Mapping[str, Array],
-    *,
-    real: bool,
-) -> ParityReport:
-    outputs = {name: inside[name][:, 0] for name in references.exact}
-    staged = run_isolated(draft, tensors)
-    against_original = compare(
-        f"{references.name} against the ONNX graph", references.exact, outputs, references.tolerances
-    )
-    against_whole = compare("the ONNX graph against its stages", inside, staged, split_tolerance(inside))
-    return ParityReport(
-        samples=len(tensors),
-        real=real,
-        reference=references.computed_by,
-        comparisons=(*references.comparisons, *against_original, *against_whole),
-    )

@@ -17,7 +17,7 @@ from mmedge.errors import ExportError
 from mmedge.types import Array
 from mmedge_export.graph import extract, reaching
 from mmedge_export.isolate import run_isolated
-from mmedge_export.parity import split_tolerance
+from mmedge_export.parity.comparison import split_tolerance
 from mmedge_export.regions import Trail
 
 __all__ = ["Proof", "item_graph", "reach"]

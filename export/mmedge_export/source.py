@@ -8,34 +8,76 @@ from typing import Protocol
 
 from mmedge.errors import CheckpointError, SpecError, needs
 from mmedge.types import Array
-from mmedge_export.parity import Comparison
+from mmedge_export.parity.cases import Case, Feed
+from mmedge_export.parity.comparison import Comparison, Divergence, loose_tolerance, noise_tolerance
 from mmedge_export.spec import Spec, read_spec
 
-__all__ = ["References", "Source", "existing", "find_spec", "hash_file", "open_source"]
+__all__ = ["OWN_TRACE", "References", "Source", "Traced", "existing", "find_spec", "hash_file", "open_source"]
 
 KINDS = "a .safetensors, .pt, .pt2 or .onnx file"
 PIECE = 1 << 20
+OWN_TRACE = "torch float64 against its own trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class References:
-    """What the original model gives for every sample, [S, ...] by output.
+    """What the original model gives for every feed of every case, [F, ...] by name.
 
     Attributes:
         name: What it is, for comparisons.
         computed_by: What computed it, and in which precision and version.
-        exact: What the graph is compared with.
-        rounded: What the device is compared with, in the precision of the graph.
-        tolerances: Allowed differences, from the model's own rounding noise where it can be measured.
+        exact: Outputs that the graph is compared with.
+        rounded: Outputs that the device is compared with, in the precision of the graph.
+        noisy: Outputs with the model's own rounding noise in them, or None where it cannot be measured.
+        inside: Tensors inside, [F, 1, ...], under the names that they have in the graph, as far as there are any.
+        inside_noisy: The same with rounding noise in them.
         comparisons: What else was compared on the way.
+        notes: What could not be compared, and why.
     """
 
     name: str
     computed_by: str
     exact: dict[str, Array]
     rounded: dict[str, Array]
-    tolerances: dict[str, float]
+    noisy: dict[str, Array] | None
+    inside: dict[str, Array]
+    inside_noisy: dict[str, Array]
     comparisons: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def allowed(self, rows: slice = slice(None)) -> dict[str, float]:
+        """Allowed differences of the outputs of some feeds, from the model's own noise where it can be measured."""
+        if self.noisy is None:
+            return loose_tolerance({name: array[rows] for name, array in self.exact.items()})
+        return noise_tolerance(self.exact, self.noisy, rows)
+
+    def allowed_inside(self, rows: slice = slice(None)) -> dict[str, float]:
+        """Allowed differences of the tensors inside, each from its own noise."""
+        return noise_tolerance(self.inside, self.inside_noisy, rows)
+
+
+class Traced(Protocol):
+    """The original, after the graph has been written from it: what the graph is compared with."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person should know about the graph."""
+
+    def references(self, cases: Sequence[Case], names: Sequence[str], folder: Path) -> References:
+        """What the original gives.
+
+        Args:
+            cases: What to feed it with.
+            names: Tensors of the graph that are wanted besides the outputs.
+            folder: For temporary files.
+
+        Raises:
+            SpecError: It cannot be computed on one of the feeds.
+            ExportError: The same.
+        """
+
+    def diverging(self, feed: Feed) -> Divergence | None:
+        """Where what was traced stops computing what the original does, for a comparison called OWN_TRACE."""
 
 
 class Source(Protocol):
@@ -57,11 +99,8 @@ class Source(Protocol):
     def made_with(self) -> Mapping[str, str]:
         """Versions of the libraries that read and traced it."""
 
-    def write_graph(self, inputs: Mapping[str, Array], path: Path) -> tuple[str, ...]:
-        """Write the whole model as one ONNX graph with exactly these shapes; what a person should know about it."""
-
-    def references(self, samples: Sequence[Mapping[str, Array]], folder: Path) -> References:
-        """What the original gives for port tensors, batch axis included; ``folder`` is for temporary files."""
+    def write_graph(self, inputs: Mapping[str, Array], path: Path) -> Traced:
+        """Write the whole model as one ONNX graph with exactly these shapes."""
 
 
 def open_source(path: Path, spec: Path | None, *, trust_pickle: bool) -> Source:

@@ -16,16 +16,19 @@ from mmedge.types import Array
 from mmedge_export.call import Call
 from mmedge_export.graph_check import check_graph
 from mmedge_export.named import Named, named_copy
-from mmedge_export.user_code import USER_ERRORS, first_line, interrupted, reason
+from mmedge_export.program import Program
+from mmedge_export.recorded import Precision, Signatures
+from mmedge_export.untouched import random_kept
+from mmedge_export.user_code import USER_ERRORS, interrupted, reason
 
-__all__ = ["OPSET", "reference_outputs", "trace"]
+__all__ = ["OPSET", "reference_outputs", "rounds_inside", "signatures", "trace"]
 
 OPSET = 20
 Tensors = Mapping[str, Array]
 BY_NAME = Call()
 
 
-def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path: Path, call: Call = BY_NAME) -> None:
+def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path: Path, call: Call = BY_NAME) -> Program:
     """Export to ONNX at exactly the shapes of the inputs.
 
     Args:
@@ -35,6 +38,9 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
         path: The file to write.
         call: How forward() takes the inputs.
 
+    Returns:
+        What the file was written from, which gives its tensors the same names.
+
     Raises:
         SpecError: forward() takes or returns something else than the spec says.
         ExportError: The exporter failed, or its graph is not what was asked.
@@ -43,7 +49,9 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
     arguments = _tensors(inputs, torch.float32)
     _call(named, arguments)  # a mistake in the spec is told in forward()'s own words, not in the exporter's
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        # With gradients, one pass of the exporter lays out what attention gives in another way than the pass before it
+        # took for granted ("Cannot view a tensor with shape ...": Swin's, and others with a learned bias).
+        with _quiet(), random_kept(), torch.no_grad():
             program = torch.onnx.export(
                 named,
                 (),
@@ -57,11 +65,12 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
     except torch.onnx.errors.OnnxExporterError as error:
         if interrupted(error):
             raise KeyboardInterrupt from error
-        raise ExportError(f"torch.onnx could not export the model: {reason(error)}") from error
-    if program is None:
+        raise ExportError(f"torch.onnx could not export the model: {reason(error)}{_advice(error)}") from error
+    if program is None or program.exported_program is None:
         raise ExportError("torch.onnx gave no program")
     program.save(path, external_data=False)
     check_graph(path, inputs, outputs, OPSET)
+    return Program(exported=program.exported_program, outputs=tuple(outputs))
 
 
 def reference_outputs(
@@ -88,6 +97,34 @@ def reference_outputs(
     return {name: np.concatenate([row[i].double().numpy() for row in rows]) for i, name in enumerate(outputs)}
 
 
+def rounds_inside(model: torch.nn.Module, sample: Tensors, outputs: Sequence[str], call: Call = BY_NAME) -> bool:
+    """Whether forward() makes float32 tensors although its weights and inputs are float64, as a cast inside does.
+
+    Args:
+        model: It is not changed, and nor are the random numbers that come after.
+        sample: Port tensors, batch axis included.
+        outputs: Names for what forward() returns.
+        call: How forward() takes the inputs.
+
+    Raises:
+        SpecError: forward() fails in float64.
+    """
+    named, arguments = named_copy(model, call, outputs, torch.float64), _tensors(sample, torch.float64)
+    seen = Precision()
+    with seen:
+        _call(named, arguments)
+    return seen.rounded
+
+
+def signatures(model: torch.nn.Module, sample: Tensors, outputs: Sequence[str], call: Call = BY_NAME) -> Signatures:
+    """What forward() makes on the way in float64; arguments and errors as for :func:`rounds_inside`."""
+    named, arguments = named_copy(model, call, outputs, torch.float64), _tensors(sample, torch.float64)
+    seen = Signatures()
+    with seen:
+        _call(named, arguments)
+    return seen
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter talks of optional libraries and prints graphs when it fails; the error says it all."""
@@ -111,7 +148,7 @@ def _tensors(sample: Tensors, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 def _call(named: Named, arguments: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
     try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        with torch.inference_mode(), random_kept():
             result: tuple[torch.Tensor, ...] = named(**arguments)
     except MmedgeError:
         raise
@@ -129,7 +166,12 @@ def _call(named: Named, arguments: dict[str, torch.Tensor]) -> tuple[torch.Tenso
 
 
 def _advice(error: BaseException) -> str:
-    text = first_line(error)
+    text = reason(error)
+    if "data-dependent" in text:
+        return (
+            "; a graph is the same for all inputs, so what is computed, and of which size, must not depend on their "
+            "values: choose with torch.where(), or leave it out in a wrapper module"
+        )
     if "CUDA" in text or "cuda" in text:
         return "; this machine exports on the CPU: write .to(self.some_parameter.device) instead of a fixed device"
     return ""

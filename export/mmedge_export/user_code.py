@@ -10,7 +10,7 @@ from typing import Any
 
 from mmedge.errors import SpecError
 
-__all__ = ["USER_ERRORS", "first_line", "interrupted", "reason", "resolve"]
+__all__ = ["USER_ERRORS", "first_line", "interrupted", "library_folders", "reason", "resolve"]
 
 # What a user's function may raise: everything but the requests to stop, and but our own refusals, which come first.
 USER_ERRORS = (
@@ -57,7 +57,7 @@ def resolve(name: str, key: str) -> Callable[..., Any]:
 
 def reason(error: BaseException) -> str:
     """The first cause, and the line of the user's code that it came from."""
-    not_users = _not_users()
+    not_users = library_folders()
     where = ""
     while True:
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(not_users)]
@@ -82,6 +82,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_LINE]
 
 
-def _not_users() -> tuple[str, ...]:
+def library_folders() -> tuple[str, ...]:
+    """How the file names of code begin that the user did not write."""
     libraries = [logging, *(sys.modules[name] for name in ("torch", "numpy", "onnx") if sys.modules.get(name))]
     return (str(Path(__file__).parent), "<", *(str(Path(module.__file__ or "<").parent) for module in libraries))

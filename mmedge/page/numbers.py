@@ -24,6 +24,7 @@ def rounded(value: float, digits: int = 3) -> str:
         return "0"
     if not PLAIN[0] <= abs(value) < PLAIN[1]:
         power = floor(log10(abs(value)))
+        power += abs(value) / 10**power >= 9.95  # which is written as 10.0
         return f"{value / 10**power:.1f}{GAP}×{GAP}10{_superscript(power)}"
     decimals = max(0, digits - 1 - floor(log10(abs(value))))
     text = f"{value:,.{decimals}f}"

@@ -102,6 +102,27 @@ class Unfaithful(Late):
         return super().forward(image, audio * 1.001 if torch.compiler.is_exporting() else audio)
 
 
+class Drowned(Late):
+    """The picture is so loud in the output that what the sound does there is less than rounding."""
+
+    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        seen = self.camera(image)
+        return self.head(torch.cat([1e6 * seen, self.sound(audio)], 1)), self.brightness(seen)
+
+
+class Picky(Late):
+    """Looks up a table, and beyond its end where the picture has less contrast than any real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.eye(2))
+
+    def forward(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        event, level = super().forward(image, audio)
+        index = 3 * (((image - 0.5) ** 2).mean((1, 2, 3)) < 0.04).long()
+        return event + 0 * self.table[index][:, :1], level
+
+
 class Named(Late):
     """Gives its outputs by name, and more of them than anybody asked for."""
 
@@ -169,6 +190,14 @@ def three() -> nn.Module:
 
 def unfaithful() -> nn.Module:
     return Unfaithful()
+
+
+def drowned() -> nn.Module:
+    return Drowned()
+
+
+def picky() -> nn.Module:
+    return Picky()
 
 
 def named() -> nn.Module:

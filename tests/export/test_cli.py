@@ -32,7 +32,8 @@ def test_a_users_own_model_goes_all_the_way(project):
     ended = mmedge("export", "weights.pt", "-o", "my.mmedge", "--samples", "samples.npz", cwd=project)
     assert ended.returncode == 0, ended.stderr
     assert "3 stages: image, audio, head" in ended.stdout
-    assert "proved on 3 real samples" in ended.stdout
+    assert "comparisons hold, on 3 real samples" in ended.stdout
+    assert "look at my.mmedge/reports/parity.html" in ended.stdout
     assert "proving parity" in ended.stderr  # progress
     assert "Warning" not in ended.stderr
     checked = mmedge("check", "my.mmedge", "--json", cwd=project)

@@ -1,6 +1,7 @@
 """forward() takes and gives what its author wanted; the graph has flat names."""
 
 import copy
+import random
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from fusion_models import late, spec_text
 from mmedge_export.call import Call
 from mmedge_export.isolate import run_isolated
 from mmedge_export.spec import read_spec
-from mmedge_export.trace import reference_outputs, trace
+from mmedge_export.trace import reference_outputs, rounds_inside, signatures, trace
 from trap_models import Counting, Gives, Positional, Takes, WeightNorm, copied
 
 import mmedge
@@ -19,10 +20,10 @@ OUTPUTS = ["event", "level"]
 
 @pytest.fixture
 def inputs():
-    random = np.random.default_rng(4)
+    generator = np.random.default_rng(4)
     return {
-        "image": random.random((1, 3, 16, 16), dtype=np.float32),
-        "audio": random.standard_normal((1, 48, 20)).astype(np.float32),
+        "image": generator.random((1, 3, 16, 16), dtype=np.float32),
+        "audio": generator.standard_normal((1, 48, 20)).astype(np.float32),
     }
 
 
@@ -92,16 +93,29 @@ def test_a_class_that_is_not_there_is_named(inputs):
         reference(late(), inputs, Call(style="dataclass", type="trap_models:Bach"))
 
 
+def seeded():
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002 - the global generator, as a user's own script may use it
+    random.seed(5)
+
+
+def next_random_numbers():
+    return torch.rand(1).item(), np.random.rand(), random.random()  # noqa: NPY002
+
+
 @pytest.mark.parametrize("model", [Counting(), Counting().eval().to(torch.bfloat16)])
 def test_the_users_module_is_left_as_it_was(model, inputs, tmp_path):
     model.drop.train()
     before = copied(model)
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    trace(model, inputs, OUTPUTS, tmp_path / "whole.onnx")
+    seeded()
+    expected = next_random_numbers()
+    seeded()
+    program = trace(model, inputs, OUTPUTS, tmp_path / "whole.onnx")
+    program.values([inputs], OUTPUTS, torch.float64)
     reference_outputs(model, [inputs], OUTPUTS, torch.float64)
-    assert torch.equal(torch.rand(3), expected)
+    rounds_inside(model, inputs, OUTPUTS)
+    signatures(model, inputs, OUTPUTS)
+    assert next_random_numbers() == expected
     after = copied(model)
     states = before.pop("state"), after.pop("state")
     assert before == after

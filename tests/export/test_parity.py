@@ -6,7 +6,7 @@ import onnx
 import pytest
 from mmedge_export.checkpoint import build_model, load_checkpoint
 from mmedge_export.isolate import run_isolated
-from mmedge_export.parity import compare, noise_tolerance, require_parity
+from mmedge_export.parity.comparison import compare, noise_tolerance, require_parity
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.trace import reference_outputs, trace
 from onnx import helper, numpy_helper

@@ -1,10 +1,11 @@
 """The demo's report: one HTML page that needs nothing else."""
 
 from mmedge.page.document import document, scrolled, section, side_by_side
+from mmedge.page.graph import stage_class
 from mmedge.page.markup import Markup, element, escaped, join
 from mmedge.page.numbers import datum, rounded
 from mmedge_export.demo.page.frames import contact_sheet
-from mmedge_export.demo.page.graph import graph, runs_per_s, stage_class
+from mmedge_export.demo.page.graph import graph, runs_per_s
 from mmedge_export.demo.page.latency import latency_figure
 from mmedge_export.demo.page.moment import moment_figure
 from mmedge_export.demo.page.rivals import compared
@@ -97,7 +98,7 @@ def _work_by_stage(result: DemoResult) -> list[Markup]:
         for (stage, _), value in zip(pairs, values, strict=True):
             name_shown = escaped(stage.name if len(stage.name) * LETTER_SHARE < value / widest else "")
             style = f"flex:{value / total:.4f} 1 0"
-            kind = f"part {stage_class(result, stage)}"
+            kind = f"part {stage_class(result.manifest, stage)}"
             parts.append(
                 element("div", name_shown, class_=kind, style=style, title=f"{stage.name}: {rounded(value)} ms")
             )

@@ -20,7 +20,7 @@ from mmedge.types import NS, Array
 from mmedge_export.demo.clip_files import write_clip
 from mmedge_export.demo.contestant import Job, Kind, Log, race
 from mmedge_export.demo.result import Contestant, Decisions, DemoResult, Picture, Truth
-from mmedge_export.parity import ParityReport
+from mmedge_export.parity.comparison import SAMPLES, ParityReport
 from mmedge_export.pipeline import ExportOptions, export
 from mmedge_export.reference import CHECKPOINT
 from mmedge_export.reference.clip import Clip, make_clip
@@ -218,7 +218,9 @@ def _spectrogram(samples: Array) -> tuple[Array, Array]:
 
 
 def _parity(report: ParityReport) -> dict[str, tuple[float, float]]:
-    return {row.tensor: (row.difference, row.tolerance) for row in report.comparisons if row.what.startswith("torch")}
+    against = f"{report.original} against the ONNX graph"
+    rows = [row for row in report.comparisons if (row.what, row.case) == (against, SAMPLES)]
+    return {row.tensor: (row.difference, row.tolerance) for row in rows}
 
 
 def _machine() -> dict[str, str]:

@@ -1,61 +1,16 @@
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_page import Page
 from mmedge_export.demo.page.graph import runs_per_s
 from mmedge_export.demo.report import render_report
 
 from mmedge.page.layout import crossing, places
 from mmedge.page.svg import Axis, ticks
 
-VOID = {"br", "col", "hr", "img", "meta"}
 HOSTILE = "</title><script>alert(\"x\")</script>&<b onload='y'>"
-
-
-class Page(HTMLParser):
-    """Checks that every tag is closed in order, and gathers what the tests look at."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.open, self.tags, self.links, self.ids, self.words = [], [], [], [], []
-        self.tables, self.numbers, self.attributes = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        self.tags.append(tag)
-        self.attributes += given.items()
-        self.links += [value for name, value in attrs if name in {"href", "src", "xlink:href", "action"}]
-        self.ids += [given["id"]] if "id" in given else []
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr" and "table" in self.open:
-            self.tables[-1].append([])
-        if tag in {"td", "th"}:
-            self.tables[-1][-1].append([])
-        if tag == "data":
-            self.numbers.append(float(given["value"]))
-            if "table" in self.open:
-                self.tables[-1][-1][-1].append(float(given["value"]))
-
-    def handle_endtag(self, tag):
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open[-1] == tag, f"</{tag}> closes <{self.open[-1]}>"
-        self.open.pop()
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
 def page_of(result):
