@@ -1,10 +1,12 @@
 """Runs camera-plus-audio fusion models, each encoder at its own sensor's clock."""
 
 from mmedge.errors import (
+    BackendError,
     BundleError,
     BundleVersionError,
     CheckpointError,
     ClosedError,
+    EngineError,
     ExportError,
     InputError,
     MissingLibraryError,
@@ -22,10 +24,12 @@ from mmedge.types import AudioChunk, Prediction, TensorReading, TextMessage, Vid
 
 __all__ = [
     "AudioChunk",
+    "BackendError",
     "BundleError",
     "BundleVersionError",
     "CheckpointError",
     "ClosedError",
+    "EngineError",
     "ExportError",
     "InputError",
     "MissingLibraryError",

@@ -34,6 +34,7 @@ class StageGraph:
         manifest: What fits together how.
         sessions: By stage.
         clock: Nanoseconds that ``work_ns`` is counted in: of the wall, or of the processor.
+        resident: Let a device keep what only goes from stage to stage; these tensors are then not among ``tensors``.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class StageGraph:
         stages: Sequence[Stage] | None = None,
         also: Collection[str] = (),
         clock: Callable[[], int] = perf_counter_ns,
+        *,
+        resident: bool = False,
     ) -> None:
         self._clock = clock
         self._stages = manifest.stages if stages is None else tuple(stages)
@@ -54,7 +57,9 @@ class StageGraph:
         self._newest: dict[str, Array] = {}
         self._made: dict[str, Array] = {}
         self._read_whole = {name for stage in self._stages if not stage.per_item for name in stage.inputs}.union(also)
+        self._resident = _between_stages(manifest) if resident else set[str]()
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in self._stages}
+        self._hidden = {name: self.tensors.pop(name) for name in self._resident}  # alive, as sessions may use them
         self._stale: set[str] = set()
         self._touched = False
         self._readers = {
@@ -75,7 +80,8 @@ class StageGraph:
             buffers[name] = self.tensors[name]
             if spec.window_axis is not None:
                 self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
-        return session.bind(buffers)
+        kept = self._resident & buffers.keys()
+        return session.bind(buffers, kept) if kept else session.bind(buffers)
 
     def _newest_of(self, port: str, items: int) -> Array:
         spec = self.specs[port]
@@ -145,6 +151,12 @@ class StageGraph:
         self._calls[stage.name]()
         self.work_ns[stage.name] += self._clock() - begin
         self.runs[stage.name] += 1
+
+
+def _between_stages(manifest: Manifest) -> set[str]:
+    """Tensors that only stages read and write: no port, no window that grows on the host, no result."""
+    made = {name for stage in manifest.stages for name in stage.outputs if manifest.tensors[name].window_axis is None}
+    return made - set(manifest.results.values()) - set(manifest.states.values())
 
 
 def _make_room(window: Array, spec: TensorSpec) -> None:

@@ -20,9 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what this machine cannot do, or fail where MMEDGE_REQUIRE=pulse,rtsp promised that it can."""
+    """Skip what this machine cannot do, or fail where MMEDGE_REQUIRE=pulse,trt promised that it can."""
     promised = os.environ.get("MMEDGE_REQUIRE", "").split(",")
-    for mark, missing in (("pulse", _no_pulse), ("gstreamer", _no_gstreamer), ("rtsp", _no_rtsp)):
+    for mark, missing in NEEDS.items():
         if item.get_closest_marker(mark) and (why := missing()):
             (pytest.fail if mark in promised else pytest.skip)(why)
 
@@ -42,6 +42,24 @@ def _no_rtsp() -> str:
     needed = "import gi; gi.require_version('GstRtspServer', '1.0')"
     found = subprocess.run([SYSTEM_PYTHON, "-c", needed], capture_output=True, check=False) if SYSTEM_PYTHON else None
     return "" if found and found.returncode == 0 else "apt install python3-gi gir1.2-gst-rtsp-server-1.0"
+
+
+def _no_rtx() -> str:
+    return "" if find_spec("tensorrt_rtx") else "tensorrt_rtx is not installed"
+
+
+def _no_gpu() -> str:
+    from mmedge.backends.cuda import find_device
+    from mmedge.errors import MmedgeError
+
+    try:
+        find_device()
+    except MmedgeError as error:
+        return str(error)
+    return ""
+
+
+NEEDS = {"pulse": _no_pulse, "gstreamer": _no_gstreamer, "rtsp": _no_rtsp, "trt": _no_rtx, "cuda": _no_gpu}
 
 
 @pytest.fixture(scope="session")

@@ -43,8 +43,9 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 @click.option(
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )
+@click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
-def run_command(bundle: Path, jsonl: Path | None, **options: Any) -> None:
+def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) -> None:
     """Run BUNDLE on sensors in real time, or on a recording in its own, and print what it decides.
 
     Live sensors run until Ctrl-C; docs/sensors.md lists what SRC can be.
@@ -53,7 +54,7 @@ def run_command(bundle: Path, jsonl: Path | None, **options: Any) -> None:
     if jsonl is not None:
         _refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
     with ExitStack() as stack:
-        model = stack.enter_context(load(bundle))
+        model = stack.enter_context(load(bundle, variant=variant))
         run: Run | LiveRun = open_run(model, **options)
         stack.callback(run.close)
         if isinstance(run, LiveRun):
