@@ -16,12 +16,14 @@ class Injection:
     Attributes:
         stage: Its name.
         slower: Share of its own processor time that every run takes longer, by computing.
+        sleep_ms: How much longer every run takes by sleeping, without holding the interpreter.
         stall_at: Number of the run that stalls; -1 for none.
         stall_ms: For how long.
     """
 
     stage: str
     slower: float = 0.0
+    sleep_ms: float = 0.0
     stall_at: int = -1
     stall_ms: float = 0.0
 
@@ -50,8 +52,8 @@ class SlowedSession:
             until = end + int(told.slower * (end - begin))
             while thread_time_ns() < until:
                 pass
-            if runs == told.stall_at:
-                sleep(told.stall_ms / 1e3)
+            if extra_ms := told.sleep_ms + (told.stall_ms if runs == told.stall_at else 0):
+                sleep(extra_ms / 1e3)
             runs += 1
 
         return call
