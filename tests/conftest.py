@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,6 +61,14 @@ def _no_gpu() -> str:
 
 
 NEEDS = {"pulse": _no_pulse, "gstreamer": _no_gstreamer, "rtsp": _no_rtsp, "trt": _no_rtx, "cuda": _no_gpu}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What was measured on this machine before does not choose a backend for the tests, nor do they write it down."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")

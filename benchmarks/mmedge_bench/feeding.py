@@ -1,8 +1,8 @@
 """Noise at the rates of a model's sensors, for benchmarks of streams."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
 import numpy as np
 import numpy.typing as npt
