@@ -98,6 +98,7 @@ def duo() -> Iterator[Duo]:
     made.close()
 
 
+@pytest.fixture
 def device(monkeypatch, tmp_path):
     """A GPU and both libraries."""
     made = cuda_double.Cuda()
