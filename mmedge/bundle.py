@@ -40,6 +40,14 @@ class Bundle:
             raise BundleError(_changed(self.path, name))
         return content
 
+    def weights(self, graph: str) -> tuple[Path, ...]:
+        """The listed file in which a graph of the bundle may keep its weights: its own name and ``.data``.
+
+        It was hashed when the bundle was opened, and not read: it may be larger than the memory.
+        """
+        name = f"{graph}.data"
+        return (self.path / name,) if name in self.manifest.files else ()
+
     def read_golden(self) -> dict[str, Array]:
         """Recorded inputs and outputs, axis 0 the samples.
 

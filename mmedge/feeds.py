@@ -184,8 +184,12 @@ class AudioFeed:
         assert port.audio is not None  # the caller chose this feed for an audio port
         self.name = name
         self._settings = port.audio
-        self._front = AudioFrontEnd(port.audio)
         self._graph = graph
+        spec = graph.specs[name]
+        by_item = name in graph.items
+        self._front = AudioFrontEnd(port.audio, columns=spec.item_size if by_item else 1)
+        self._items = spec.items
+        self._window = np.zeros(port.shape, np.float32) if by_item else graph.tensors[name][0]
         self._first_ns: int | None = None
         self._loaded = -1
         self._lost = 0
@@ -211,6 +215,11 @@ class AudioFeed:
     def seen(self) -> int:
         """Samples taken in so far."""
         return self._front.seen
+
+    @property
+    def window_end(self) -> int:
+        """The number of samples since the first one at which the window ends."""
+        return self._front.window_end
 
     def time_of(self, sample: int) -> int:
         """When a sample was taken, by its number since the first one."""
@@ -252,9 +261,14 @@ class AudioFeed:
         """See :class:`Feed`."""
         if not self.ready or self._front.window_end == self._loaded:
             return False
-        self._front.write(self._graph.tensors[self.name][0])
-        self._graph.mark([self.name])
-        self._loaded = self._front.window_end
+        end = self._front.window_end
+        self._front.write(self._window)
+        if self.name in self._graph.items:
+            new = self._items if self._loaded < 0 else (end - self._loaded) // self._front.step
+            self._graph.push_items(self.name, self._window, min(new, self._items))
+        else:
+            self._graph.mark([self.name])
+        self._loaded = end
         return True
 
 

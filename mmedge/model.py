@@ -1,6 +1,6 @@
 """A loaded bundle: one-shot inference, and streams."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -120,15 +120,18 @@ class Model:
         """
         return Stream(self.manifest, self.new_graph(), tick, self._fronts)
 
-    def new_graph(self) -> StageGraph:
+    def new_graph(self, clock: Callable[[], int] = perf_counter_ns) -> StageGraph:
         """Stages with buffers of their own, for code that measures or checks them one by one.
+
+        Args:
+            clock: See :class:`mmedge.stages.StageGraph`.
 
         Raises:
             ClosedError: The model was closed.
         """
         if self._sessions is None:
             raise ClosedError(f"model {self.manifest.name} was closed; load the bundle again")
-        return StageGraph(self.manifest, self._sessions)
+        return StageGraph(self.manifest, self._sessions, clock)
 
     def close(self) -> None:
         """Let go of the sessions; streams that are open keep theirs until they are closed."""
@@ -168,7 +171,10 @@ def load(path: str | Path, *, backend: str = "auto", variant: str = "fp32", thre
     if variant not in variants:
         raise InputError(f"{path} has no variant {variant!r}; expected {', '.join(variants)}")
     files = variants[variant].files
-    sessions = {name: OrtSession(bundle.read(file), threads=threads, name=name) for name, file in files.items()}
+    sessions = {
+        name: OrtSession(bundle.read(file), threads=threads, name=name, weights=bundle.weights(file))
+        for name, file in files.items()
+    }
     report = LoadReport(
         backend="onnxruntime-cpu",
         variant=variant,

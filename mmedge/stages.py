@@ -19,13 +19,22 @@ class StageGraph:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
         items: For each port whose window is taken item by item, where the caller writes the newest item before
             :meth:`push_item`; a view.
+        specs: Shape and dtype of each tensor.
         work_ns: Time spent in each stage's session so far.
         runs: How often each stage ran.
+
+    Args:
+        manifest: What fits together how.
+        sessions: By stage.
+        clock: Nanoseconds that ``work_ns`` is counted in: of the wall, or of the processor.
     """
 
-    def __init__(self, manifest: Manifest, sessions: Mapping[str, Session]) -> None:
+    def __init__(
+        self, manifest: Manifest, sessions: Mapping[str, Session], clock: Callable[[], int] = perf_counter_ns
+    ) -> None:
+        self._clock = clock
         self._stages = manifest.stages
-        self._specs = manifest.tensors
+        self.specs = manifest.tensors
         self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
         self.items: dict[str, Array] = {}
         self._newest: dict[str, Array] = {}
@@ -43,18 +52,18 @@ class StageGraph:
         for name in stage.inputs:
             buffers[name] = self._newest_of(name, stage.items) if stage.per_item else self.tensors[name]
         for name in stage.outputs:
-            spec = self._specs[name]
+            spec = self.specs[name]
             buffers[name] = self.tensors[name]
             if spec.window_axis is not None:
                 self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
         return session.bind(buffers)
 
     def _newest_of(self, port: str, items: int) -> Array:
-        spec = self._specs[port]
+        spec = self.specs[port]
         assert spec.window_axis is not None  # the manifest has seen to it
-        shape = (*spec.shape[: spec.window_axis], items, *spec.shape[spec.window_axis + 1 :])
+        shape = (*spec.shape[: spec.window_axis], items * spec.item_size, *spec.shape[spec.window_axis + 1 :])
         self._newest[port] = np.zeros(shape, spec.dtype)
-        self.items[port] = np.split(self._newest[port], [items - 1], spec.window_axis)[1]
+        self.items[port] = np.split(self._newest[port], [(items - 1) * spec.item_size], spec.window_axis)[1]
         return self._newest[port]
 
     def mark(self, ports: Collection[str]) -> None:
@@ -67,20 +76,26 @@ class StageGraph:
             if stage.per_item and port in stage.ports:
                 self._call(stage)
                 for name in stage.outputs:
-                    _shift_in(self.tensors[name], self._made[name], self._specs[name])
+                    _shift_in(self.tensors[name], self._made[name], self.specs[name])
         if port in self._read_whole:
-            _shift_in(self.tensors[port], self.items[port], self._specs[port])
-        _make_room(self._newest[port], self._specs[port])
+            _shift_in(self.tensors[port], self.items[port], self.specs[port])
+        _make_room(self._newest[port], self.specs[port])
         self.mark([port])
 
     def load_window(self, port: str, window: Array) -> None:
         """Take in a whole window of one port, [...] without a batch axis."""
-        axis = self._specs[port].window_axis
+        axis = self.specs[port].window_axis
         if axis is None:
             self.tensors[port][0] = window
             self.mark([port])
             return
-        for item in np.split(window[np.newaxis], window.shape[axis - 1], axis):
+        self.push_items(port, window, self.specs[port].items)
+
+    def push_items(self, port: str, window: Array, count: int) -> None:
+        """Take in the newest items of a window [...] without a batch axis, one by one."""
+        spec = self.specs[port]
+        assert spec.window_axis is not None  # only windows come item by item
+        for item in np.split(window[np.newaxis], spec.items, spec.window_axis)[spec.items - count :]:
             self.items[port][...] = item
             self.push_item(port)
 
@@ -106,24 +121,24 @@ class StageGraph:
         self.mark(self._states)
 
     def _call(self, stage: Stage) -> None:
-        begin = perf_counter_ns()
+        begin = self._clock()
         self._calls[stage.name]()
-        self.work_ns[stage.name] += perf_counter_ns() - begin
+        self.work_ns[stage.name] += self._clock() - begin
         self.runs[stage.name] += 1
 
 
 def _make_room(newest: Array, spec: TensorSpec) -> None:
     assert spec.window_axis is not None  # only windows come item by item
     moved = np.moveaxis(newest, spec.window_axis, 0)
-    moved[:-1] = moved[1:]
+    moved[: -spec.item_size] = moved[spec.item_size :]
 
 
 def _shift_in(window: Array, item: Array, spec: TensorSpec) -> None:
     axis = spec.window_axis
     assert axis is not None  # only windows are shifted
-    if spec.shape[axis] == 1:
+    if spec.items == 1:
         window[...] = item
         return
-    moved = np.moveaxis(window, axis, 0)
-    moved[:-1] = moved[1:]
-    moved[-1:] = np.moveaxis(item, axis, 0)
+    moved, size = np.moveaxis(window, axis, 0), spec.item_size
+    moved[:-size] = moved[size:]
+    moved[-size:] = np.moveaxis(item, axis, 0)

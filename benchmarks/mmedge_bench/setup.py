@@ -92,7 +92,8 @@ def _injected(setup: Setup, injection: Injection) -> Stream:
     bundle = open_bundle(setup.bundle)
     files = bundle.manifest.variants[setup.variant].files
     sessions: dict[str, Session] = {
-        name: OrtSession(bundle.read(file), threads=setup.threads, name=name) for name, file in files.items()
+        name: OrtSession(bundle.read(file), threads=setup.threads, name=name, weights=bundle.weights(file))
+        for name, file in files.items()
     }
     sessions[injection.stage] = SlowedSession(sessions[injection.stage], injection)
     fronts = {name: front_end(port, bundle.read) for name, port in bundle.manifest.ports.items()}

@@ -9,6 +9,7 @@ from onnx import helper, shape_inference
 
 from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
+from mmedge_export.weights import check_whole
 
 __all__ = ["count_macs", "extract", "reaching", "reads", "stripped", "tapped", "tensor_specs"]
 
@@ -144,7 +145,7 @@ def extract(
     part.functions.extend(model.functions)
     part.producer_name = "mmedge"
     _strip(part)
-    onnx.checker.check_model(part, full_check=True)
+    check_whole(part)
     return part
 
 

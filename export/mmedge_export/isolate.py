@@ -76,7 +76,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def _run_onnx(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    session = OrtSession(path.read_bytes(), threads=1, name=path.stem)
+    weights = sorted(path.parent.glob("*.data"))
+    session = OrtSession(path.read_bytes(), threads=1, name=path.stem, weights=weights)
     return [session.run(feed) for feed in feeds]
 
 

@@ -87,10 +87,14 @@ def named_copy(model: torch.nn.Module, call: Call, outputs: Sequence[str], dtype
         for value in vars(module).values()
         if isinstance(value, torch.Tensor) and not value.is_leaf
     ]
+    own_tensors: dict[int, object] = {id(tensor): tensor.detach().clone() for tensor in loose}
+    for parameter in model.parameters():  # the same memory in another object: .to() gives that one its own, if need be
+        if type(parameter) is torch.nn.Parameter:
+            own_tensors[id(parameter)] = torch.nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch about its own graphs
-            own = copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in loose})
+            own = copy.deepcopy(model, own_tensors)
     except USER_ERRORS as error:
         raise ExportError(
             f"{type(model).__name__} cannot be copied: {reason(error)}; let the factory return a module without it"

@@ -20,6 +20,7 @@ from mmedge_export.parity.page import render_parity
 from mmedge_export.parity.prove import gather, prove
 from mmedge_export.samples import draw_samples, port_tensors
 from mmedge_export.source import Source, open_source
+from mmedge_export.weights import read_graph, write_whole
 
 __all__ = ["PARITY_PAGE", "ExportOptions", "Exported", "export", "export_source"]
 
@@ -93,7 +94,7 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         whole_path = Path(temporary) / "whole.onnx"
         progress("making one ONNX graph")
         traced = source.write_graph(tensors[0], whole_path)
-        whole = onnx.load(whole_path)
+        whole = read_graph(whole_path)
         progress("splitting by sensor and by time")
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
         progress("computing what the original gives")
@@ -114,7 +115,13 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         write_report(draft, "parity", report)
         (draft / PARITY_PAGE).write_text(render_parity(report, manifest, operators), encoding="utf-8")
         manifest = seal(draft, manifest)
-        kept = stripped(whole).SerializeToString() if options.keep_whole else b""
-    if options.keep_whole:
-        options.keep_whole.write_bytes(kept)
+        if options.keep_whole:
+            _keep(stripped(whole), options.keep_whole)
     return Exported(manifest=manifest, parity=report)
+
+
+def _keep(whole: onnx.ModelProto, path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
+        write_whole(whole, Path(aside) / path.name)
+        for written in Path(aside).iterdir():
+            written.replace(path.with_name(written.name))

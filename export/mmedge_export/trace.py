@@ -68,7 +68,7 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
         raise ExportError(f"torch.onnx could not export the model: {reason(error)}{_advice(error)}") from error
     if program is None or program.exported_program is None:
         raise ExportError("torch.onnx gave no program")
-    program.save(path, external_data=False)
+    program.save(path, external_data=True)
     check_graph(path, inputs, outputs, OPSET)
     return Program(exported=program.exported_program, outputs=tuple(outputs))
 

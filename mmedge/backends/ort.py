@@ -1,16 +1,18 @@
 """ONNX Runtime on the CPU, with inputs and outputs bound to the stages' own memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmedge.backends.base import Buffers
-from mmedge.backends.external_data import refuse_external_data
+from mmedge.backends.external_data import check_external_data
 from mmedge.errors import BundleError, InputError, needs
 from mmedge.types import Array
 
 __all__ = ["OrtSession"]
 
 ERRORS_ONLY = 3
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 ORT_NAMES = {"float32": "float", "float64": "double"}  # where ONNX Runtime's differ from numpy's
 
 
@@ -21,16 +23,18 @@ class OrtSession:
         model: Bytes of an ONNX file.
         threads: Threads of one operator; sessions of several stages do not share them.
         name: The stage, for messages.
+        weights: Files of one folder that the graph may keep weights in, by their names; they are mapped, not copied.
 
     Raises:
         MissingLibraryError: onnxruntime is not installed.
-        BundleError: ONNX Runtime cannot load the graph, or it refers to data outside.
+        BundleError: ONNX Runtime cannot load the graph, or it refers to other data outside.
     """
 
-    def __init__(self, model: bytes, *, threads: int, name: str) -> None:
+    def __init__(self, model: bytes, *, threads: int, name: str, weights: Sequence[Path] = ()) -> None:
         ort: Any = needs("onnxruntime", fix="pip install 'mmedge[cpu]'")
-        refuse_external_data(model, name)
         options = ort.SessionOptions()
+        if check_external_data(model, name, {path.name: path.stat().st_size for path in weights}):
+            options.add_session_config_entry(WEIGHTS_FOLDER, str(weights[0].parent.resolve()))
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY

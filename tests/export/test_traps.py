@@ -200,7 +200,7 @@ def test_two_state_dicts_in_one_file_are_not_guessed_between(tmp_path):
 
 def test_bfloat16_weights_are_computed_with_in_float32_and_the_bundle_says_so(put, tmp_path):
     manifest = export(put("half", arguments='kind = "bfloat16"'), tmp_path / "out.mmedge", RANDOM).manifest
-    assert manifest.notes == ("weights in bfloat16 are computed with in float32",)
+    assert manifest.notes[0] == "weights in bfloat16 are computed with in float32"
     for path in (tmp_path / "out.mmedge").rglob("*.onnx"):
         assert {t.data_type for t in onnx.load(path).graph.initializer} <= {
             onnx.TensorProto.FLOAT,

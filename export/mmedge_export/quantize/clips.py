@@ -1,9 +1,10 @@
 """Calibration data in recordings: the windows that the runtime would see, at the ticks at which it would decide."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter_ns
 
 import numpy as np
 
@@ -28,12 +29,15 @@ Tensors = dict[str, Array]
 class _WindowCapture(StageGraph):
     """Stands where the stages would, keeps the windows of some decisions and computes nothing.
 
-    Without item stages every camera feed assembles whole windows, which a stream proves to be the same thing.
+    Without item stages every camera feed assembles whole windows, which a stream proves to be the same thing. Sound
+    that comes in chunks keeps doing so, because its windows end where a chunk does.
     """
 
     def __init__(self, manifest: Manifest, limit: int) -> None:
         self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
-        self.items = {}
+        self.specs = manifest.tensors
+        by_chunk = [n for n, port in manifest.ports.items() if port.audio and self.specs[n].window_axis is not None]
+        self.items = {name: self.tensors[name] for name in by_chunk}
         self.work_ns = dict.fromkeys((stage.name for stage in manifest.stages), 0)
         self.runs = dict(self.work_ns)
         self.kept: list[tuple[int, Tensors]] = []
@@ -53,6 +57,11 @@ class _WindowCapture(StageGraph):
 
     def load_window(self, port: str, window: Array) -> None:
         """Take in a whole window of one port."""
+        self.tensors[port][0] = window
+
+    def push_items(self, port: str, window: Array, count: int) -> None:
+        """Take in the window that the newest items complete."""
+        del count
         self.tensors[port][0] = window
 
     def run(self, only: Collection[str] | None = None) -> None:
@@ -78,7 +87,8 @@ class _WindowModel(Model):
         super().__init__(bundle, {}, report)
         self.capture = _WindowCapture(bundle.manifest, limit)
 
-    def new_graph(self) -> StageGraph:
+    def new_graph(self, clock: Callable[[], int] = perf_counter_ns) -> StageGraph:
+        del clock
         return self.capture
 
 
