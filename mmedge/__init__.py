@@ -13,9 +13,10 @@ from mmedge.errors import (
     ShortSourceError,
     SourceError,
     SpecError,
+    StreamError,
 )
 from mmedge.model import Model, load
-from mmedge.replay import run
+from mmedge.running import run
 from mmedge.stream import Stream
 from mmedge.types import AudioChunk, Prediction, TensorReading, TextMessage, VideoFrame
 
@@ -36,6 +37,7 @@ __all__ = [
     "SourceError",
     "SpecError",
     "Stream",
+    "StreamError",
     "TensorReading",
     "TextMessage",
     "VideoFrame",

@@ -2,16 +2,46 @@
 
 import os
 import shutil
+import subprocess
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
 
 import pytest
+
+SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin")  # which has what Debian packages
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bundle", help="A bundle of the reference model, where it cannot be exported because torch is missing."
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot do, or fail where MMEDGE_REQUIRE=pulse,rtsp promised that it can."""
+    promised = os.environ.get("MMEDGE_REQUIRE", "").split(",")
+    for mark, missing in (("pulse", _no_pulse), ("gstreamer", _no_gstreamer), ("rtsp", _no_rtsp)):
+        if item.get_closest_marker(mark) and (why := missing()):
+            (pytest.fail if mark in promised else pytest.skip)(why)
+
+
+def _no_pulse() -> str:
+    from mmedge_bench.virtual_microphone import missing_for_microphone
+
+    return missing_for_microphone()
+
+
+def _no_gstreamer() -> str:
+    return "" if find_spec("gi") else "this Python has no gi; apt install python3-gi, venv with --system-site-packages"
+
+
+@cache
+def _no_rtsp() -> str:
+    needed = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    found = subprocess.run([SYSTEM_PYTHON, "-c", needed], capture_output=True, check=False) if SYSTEM_PYTHON else None
+    return "" if found and found.returncode == 0 else "apt install python3-gi gir1.2-gst-rtsp-server-1.0"
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ SOURCES = sorted(
 HEAVY = {
     "onnxruntime": {"mmedge/backends/ort.py"},
     "av": {"mmedge/sources/media.py"},
+    "gi": {"mmedge/sources/gstreamer.py"},
+    "sounddevice": {"mmedge/sources/microphone.py"},
     "soxr": {"mmedge/sources/resample.py"},
     "tokenizers": {"mmedge/features/text.py"},
 }
@@ -66,7 +68,7 @@ def test_help_can_be_shown_where_nothing_but_the_runtime_is_installed():
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
-    assert {"check", "demo", "doctor", "export", "inspect", "run", "spec"} <= set(told.stdout.split())
+    assert {"check", "demo", "doctor", "export", "inspect", "record", "run", "spec", "sync"} <= set(told.stdout.split())
 
 
 def test_errors_are_drawn_in_the_docstring_of_their_module():

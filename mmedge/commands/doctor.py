@@ -63,6 +63,7 @@ def examine() -> list[Finding]:
         _needed("onnxruntime", _ort, "pip install 'mmedge[cpu]'"),
         _needed("cv2", lambda module: f"OpenCV {module.__version__}", "pip install 'mmedge[cpu]'"),
         _optional("av", "mp4 files with sound", "pip install 'mmedge[media]'"),
+        _optional("sounddevice", "microphones", "pip install 'mmedge[mic]', and: apt install libportaudio2"),
         _optional("soxr", "sound of other rates", "pip install 'mmedge[resample]'"),
         _optional("tokenizers", "models that read text", "pip install 'mmedge[text]'"),
         _optional("torch", "mmedge export", "pip install 'mmedge[export]'"),
