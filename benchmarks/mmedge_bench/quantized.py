@@ -201,14 +201,15 @@ def _stages(bundle: Bundle, variant: str, graph: StageGraph, windows: Row) -> li
         buffers = {name: graph.tensors[name].copy() for name in stage.inputs}
         if stage.per_item:
             (port,) = stage.inputs
-            axis = manifest.tensors[port].window_axis or 0
-            window = windows[port][np.newaxis]
-            buffers[port] = np.ascontiguousarray(np.moveaxis(np.moveaxis(window, axis, 0)[-stage.items :], 0, axis))
+            spec = manifest.tensors[port]
+            items = np.split(windows[port][np.newaxis], spec.items, spec.window_axis or 0)[-stage.items :]
+            buffers[port] = np.concatenate(items, spec.window_axis or 0)
         specs = {name: manifest.tensors[name] for name in stage.outputs}
         buffers |= {name: np.zeros(spec.item_shape, spec.dtype) for name, spec in specs.items()}
         content = bundle.read(manifest.variants[variant].files[stage.name])
-        call = OrtSession(content, threads=1, name=stage.name).bind(buffers)
-        runs = manifest.tensors[stage.inputs[0]].shape[axis] if stage.per_item else 1
+        weights = bundle.weights(manifest.variants[variant].files[stage.name])
+        call = OrtSession(content, threads=1, name=stage.name, weights=weights).bind(buffers)
+        runs = manifest.tensors[stage.inputs[0]].items if stage.per_item else 1
         found.append((runs, call, buffers))
     return found
 

@@ -43,7 +43,7 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 @click.option(
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )
-@click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
+@click.option("--variant", default="auto", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
 def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) -> None:
     """Run BUNDLE on sensors in real time, or on a recording in its own, and print what it decides.

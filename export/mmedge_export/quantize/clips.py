@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter_ns
 
 import numpy as np
 
+from mmedge.backends.base import Buffers
 from mmedge.bundle import Bundle
 from mmedge.errors import InputError
-from mmedge.manifest import Manifest
+from mmedge.manifest import Manifest, Stage
 from mmedge.model import LoadReport, Model
-from mmedge.replay import open_run
-from mmedge.stages import StageGraph
+from mmedge.running import open_run
 from mmedge.types import NS, Array
 from mmedge_export.quantize.windows import Moment
 
@@ -26,19 +25,18 @@ LABELS = "labels.json"
 Tensors = dict[str, Array]
 
 
-class _WindowCapture(StageGraph):
-    """Stands where the stages would, keeps the windows of some decisions and computes nothing.
-
-    Without item stages every camera feed assembles whole windows, which a stream proves to be the same thing.
-    """
+class _WindowCapture:
+    """Stands where all stages would: keeps the windows of some decisions and computes nothing."""
 
     def __init__(self, manifest: Manifest, limit: int) -> None:
-        self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
-        self.items = {}
-        self.work_ns = dict.fromkeys((stage.name for stage in manifest.stages), 0)
-        self.runs = dict(self.work_ns)
+        self.stage = Stage(
+            name="capture",
+            ports=tuple(manifest.ports),
+            inputs=tuple(manifest.ports),
+            outputs=tuple(dict.fromkeys(manifest.results.values())),
+        )
+        self.inputs, self.outputs = self.stage.inputs, self.stage.outputs
         self.kept: list[tuple[int, Tensors]] = []
-        self._ports = tuple(manifest.ports)
         self._limit = limit
         self._consecutive = bool(manifest.states)
         self._every = 1
@@ -49,39 +47,32 @@ class _WindowCapture(StageGraph):
         """Nothing more is wanted."""
         return self._consecutive and len(self.kept) >= self._limit
 
-    def mark(self, ports: Collection[str]) -> None:
-        """Nothing is computed, so nothing is stale."""
+    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:  # noqa: ARG002
+        """See :meth:`mmedge.backends.base.Session.bind`; a call keeps every n-th window, fewer when they are many."""
 
-    def load_window(self, port: str, window: Array) -> None:
-        """Take in a whole window of one port."""
-        self.tensors[port][0] = window
+        def call() -> None:
+            if self.full:
+                return
+            if self._decisions % self._every == 0:
+                self.kept.append((self._decisions, {name: buffers[name].copy() for name in self.inputs}))
+            self._decisions += 1
+            if not self._consecutive and len(self.kept) >= 2 * self._limit:
+                self._every *= 2
+                self.kept = [row for row in self.kept if row[0] % self._every == 0]
 
-    def run(self, only: Collection[str] | None = None) -> None:
-        """Keep every n-th decision, and fewer when they become many."""
-        if only is not None or self.full:
-            return
-        if self._decisions % self._every == 0:
-            self.kept.append((self._decisions, {name: self.tensors[name].copy() for name in self._ports}))
-        self._decisions += 1
-        if not self._consecutive and len(self.kept) >= 2 * self._limit:
-            self._every *= 2
-            self.kept = [row for row in self.kept if row[0] % self._every == 0]
-
-    def feed_back(self) -> None:
-        """States are computed later, with the graphs."""
+        return call
 
 
-class _WindowModel(Model):
-    """A model whose streams keep windows instead of computing."""
-
-    def __init__(self, bundle: Bundle, limit: int) -> None:
-        report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
-        super().__init__(bundle, {}, report)
-        self.capture = _WindowCapture(bundle.manifest, limit)
-
-    def new_graph(self, clock: Callable[[], int] = perf_counter_ns, *, resident: bool = False) -> StageGraph:
-        del clock, resident
-        return self.capture
+def _capturing(bundle: Bundle, capture: _WindowCapture) -> Model:
+    """A model of one stage, which takes all windows whole; a stream proves that items make the same windows."""
+    manifest = bundle.manifest
+    whole = {
+        name: replace(manifest.tensors[name], window_axis=None, item_size=1)
+        for name in (*capture.inputs, *capture.outputs)
+    }
+    single = replace(manifest, stages=(capture.stage,), macs={capture.stage.name: 0}, tensors=whole, variants={})
+    report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
+    return Model(replace(bundle, manifest=single), {capture.stage.name: capture}, report)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +100,16 @@ def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Mo
         InputError: The model needs something else, or the clip is too short for a decision.
         SourceError: It cannot be read, has no sound for a model that hears, or is cut off.
     """
-    model = _WindowModel(bundle, limit)
+    capture = _WindowCapture(bundle.manifest, limit)
+    model = _capturing(bundle, capture)
     modalities = {port.modality for port in bundle.manifest.ports.values()}
     sees, times = "camera" in modalities, []
     with open_run(model, camera=path if sees else None, audio=None if sees else path) as run:
         for prediction in run:
             times.append(prediction.t_ns)
-            if model.capture.full:
+            if capture.full:
                 break
-    kept = model.capture.kept
+    kept = capture.kept
     if not kept:
         raise InputError(f"{path} is too short for one decision; give longer clips")
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(limit, len(kept))).round().astype(int))

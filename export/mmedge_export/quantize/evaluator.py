@@ -11,6 +11,7 @@ from mmedge.bundle import Bundle
 from mmedge.calibration import TensorRange
 from mmedge.manifest import Manifest, StagePlan
 from mmedge.types import Array
+from mmedge_export.quantize.calibrate import fp32_graphs
 from mmedge_export.quantize.runner import run_again, run_stage, run_windows
 from mmedge_export.quantize.score import Budget, Loss, losses, relative_error
 from mmedge_export.quantize.variants import imitated_stage, prepared
@@ -76,7 +77,7 @@ class Evaluator:
         reference: Mapping[str, Array] | None = None,
     ) -> None:
         self.manifest: Manifest = bundle.manifest
-        self.fp32 = {name: bundle.read(file) for name, file in self.manifest.variants["fp32"].files.items()}
+        self.fp32 = fp32_graphs(bundle)
         self.models: dict[str, onnx.ModelProto] = {name: prepared(graph) for name, graph in self.fp32.items()}
         self.ranges = ranges
         self.windows = windows
