@@ -50,6 +50,7 @@ def test_a_peer_that_is_missing_is_named_with_the_reason(run):
 def test_every_number_of_the_table_can_be_computed_from_the_samples(run):
     folder = run[1]
     raw = json.loads((folder / "r.json").read_text())
+    raw |= {kind: [row for row in raw[kind] if row["contestant"] == "mmedge"] for kind in ("segments", "starts")}
     page = (folder / "r.html").read_text()
     row = re.search(r'<tr class="ours">.*?</tr>', page, re.DOTALL)[0]
     shown = [float(value) for value in re.findall(r'<data value="([^"]+)"', row)]
