@@ -102,7 +102,9 @@ def frame_plan(settings: MelSettings, samples: int) -> FramePlan:
     )
 
 
-def source_samples(settings: MelSettings, samples: int, positions: Positions) -> tuple[Positions, npt.NDArray[np.bool_]]:
+def source_samples(
+    settings: MelSettings, samples: int, positions: Positions
+) -> tuple[Positions, npt.NDArray[np.bool_]]:
     """Which samples of a window stand at positions that may lie before or after it.
 
     Args:
