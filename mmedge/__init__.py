@@ -1,10 +1,12 @@
 """Runs camera-plus-audio fusion models, each encoder at its own sensor's clock."""
 
 from mmedge.errors import (
+    BackendError,
     BundleError,
     BundleVersionError,
     CheckpointError,
     ClosedError,
+    EngineError,
     ExportError,
     InputError,
     MissingLibraryError,
@@ -13,18 +15,21 @@ from mmedge.errors import (
     ShortSourceError,
     SourceError,
     SpecError,
+    StreamError,
 )
 from mmedge.model import Model, load
-from mmedge.replay import run
+from mmedge.running import run
 from mmedge.stream import Stream
 from mmedge.types import AudioChunk, Prediction, TensorReading, TextMessage, VideoFrame
 
 __all__ = [
     "AudioChunk",
+    "BackendError",
     "BundleError",
     "BundleVersionError",
     "CheckpointError",
     "ClosedError",
+    "EngineError",
     "ExportError",
     "InputError",
     "MissingLibraryError",
@@ -36,6 +41,7 @@ __all__ = [
     "SourceError",
     "SpecError",
     "Stream",
+    "StreamError",
     "TensorReading",
     "TextMessage",
     "VideoFrame",

@@ -12,10 +12,8 @@ stages more: the unsplit graph warms its caches itself, with the first of the pi
 """
 
 import json
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import thread_time_ns
@@ -24,7 +22,6 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-import mmedge
 from mmedge.backends.ort import OrtSession
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.console import table
@@ -32,6 +29,7 @@ from mmedge.cost import SWEPT_BYTES, measure_stages, predict_saving, sweep_cache
 from mmedge.model import load
 from mmedge.stages import StageGraph
 from mmedge.types import Array
+from mmedge_bench.processor import made_with
 
 __all__ = ["Rhythm", "WindowResult", "main", "measure_windows"]
 
@@ -110,7 +108,7 @@ def measure_windows(bundle: Path, whole: Path, blocks: int) -> WindowResult:
         warm=warm,
         difference=float(np.abs(staged - expected).max()),
         scale=float(np.abs(expected).max()),
-        made_with={"processor": _processor(), "mmedge": mmedge.__version__, "onnxruntime": version("onnxruntime")},
+        made_with=made_with(),
     )
 
 
@@ -191,12 +189,6 @@ def _push(graph: StageGraph, windows: Mapping[str, Array], axes: Axes) -> None:
 def _predicted(bundle: Bundle, *, cold: bool) -> float:
     rates = dict.fromkeys(bundle.manifest.ports, 1.0)
     return 1 / predict_saving(bundle.manifest, measure_stages(bundle, cold=cold), rates).ratio
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 @click.command()

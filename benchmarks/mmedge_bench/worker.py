@@ -20,12 +20,13 @@ from mmedge.errors import MmedgeError
 from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
 from mmedge.records import from_plain, to_plain
+from mmedge.stages import StageGraph
 from mmedge.types import NS, Array, Prediction
 from mmedge_bench.machine import Meter
 from mmedge_bench.reference_work import reference_work_ns
 from mmedge_bench.result import Segment, StageBlock, Start
 from mmedge_bench.scenarios import Scenario
-from mmedge_bench.setup import Loop, Setup, open_loop
+from mmedge_bench.setup import Loop, Setup, open_graph, open_loop
 from mmedge_bench.workload import Arrival, Workload, make_workload, ticks_of
 
 __all__ = ["Log", "Worker", "drive", "main"]
@@ -127,8 +128,8 @@ class Worker:
                 stream_ns=workload.stream_ns,
                 wall_ns=wall,
                 cpu_ns=cpu,
-                stage_ns=dict(loop.graph.work_ns),
-                stage_runs=dict(loop.graph.runs),
+                stage_ns=dict(loop.work_ns),
+                stage_runs=dict(loop.runs),
                 reference_ns=int(np.median(reference)),
                 joules=used.joules,
                 others=used.others,
@@ -140,7 +141,7 @@ class Worker:
     def parts(self, number: int, blocks: int) -> list[dict[str, Any]]:
         """Each stage and front end alone."""
         made = []
-        for name, call in _parts(self._bundle, open_loop(self._setup)).items():
+        for name, call in _parts(self._bundle, open_graph(self._setup)).items():
             rows = [_block(call) for _ in range(blocks)]
             wall, cpu, reference = ([value for row in rows for value in row[i]] for i in range(3))
             block = StageBlock(
@@ -176,17 +177,17 @@ class Worker:
         return make_workload(self._bundle, self._setup.rates_hz, scenario.rhythm, scenario.seconds, number)
 
 
-def _parts(bundle: Bundle, loop: Loop) -> dict[str, Callable[[], None]]:
+def _parts(bundle: Bundle, graph: StageGraph) -> dict[str, Callable[[], None]]:
     """What runs alone: every stage of the graph, and every front end, on the first recorded sample."""
     golden, manifest = bundle.read_golden(), bundle.manifest
     parts: dict[str, Callable[[], None]] = {}
     for name, port in manifest.ports.items():
         front, data = front_end(port, bundle.read), golden[f"sensor/{name}"][0]
-        loop.graph.load_window(name, front.window(data))
+        graph.load_window(name, front.window(data))
         if port.state is None:
             parts[f"front end: {name}"] = _bound(front.window, data)
-    loop.graph.run()
-    return parts | {name: _bound(loop.graph.run_stage, name) for name in loop.graph.work_ns}
+    graph.run()
+    return parts | {name: _bound(graph.run_stage, name) for name in graph.work_ns}
 
 
 def _bound(call: Callable[[Any], Any], argument: Any) -> Callable[[], None]:

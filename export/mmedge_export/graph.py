@@ -1,5 +1,6 @@
 """Reading and cutting ONNX graphs: what a node reads, what shapes are, what a part costs."""
 
+import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 
@@ -9,11 +10,14 @@ from onnx import helper, shape_inference
 
 from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
+from mmedge_export.graph_facts import MODULE
 from mmedge_export.weights import check_whole
 
-__all__ = ["count_macs", "extract", "reaching", "reads", "stripped", "tapped", "tensor_specs"]
+__all__ = ["count_macs", "extract", "module_of", "reaching", "reads", "stripped", "tapped", "tensor_specs"]
 
 Shapes = Mapping[str, TensorSpec]
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+WRAPPED = "model"  # the attribute under which named.Named holds the user's module
 COUNTED_RNN = {"GRU": 3, "LSTM": 4, "RNN": 1}
 
 
@@ -149,8 +153,27 @@ def extract(
     return part
 
 
+def module_of(node: onnx.NodeProto) -> str:
+    """The module of the user's model that a node came from, e.g. ``camera.layers.3.first``, or "".
+
+    Source: torch.onnx writes the names of the modules around each node, the outermost being our own wrapper.
+    """
+    notes = {str(entry.key): str(entry.value) for entry in node.metadata_props}
+    if MODULE in notes:
+        return notes[MODULE]
+    try:
+        scopes = ast.literal_eval(notes.get(NAME_SCOPES, "[]"))
+    except (SyntaxError, ValueError):  # notes of another tool
+        return ""
+    inner = scopes[-2] if isinstance(scopes, list) and len(scopes) > 1 else ""
+    return inner.removeprefix(WRAPPED).removeprefix(".") if isinstance(inner, str) else ""
+
+
 def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model without what an exporter notes beside the graph: paths and lines of the user's machine."""
+    """The same model without what an exporter notes beside the graph: paths and lines of the user's machine.
+
+    The name of each node's module stays, so that a device that cannot take a node can say where it comes from.
+    """
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     _strip(plain)
@@ -178,7 +201,10 @@ def _strip_graph(graph: onnx.GraphProto) -> None:
 
 def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
     for node in nodes:
+        module = module_of(node)
         del node.metadata_props[:]
+        if module:
+            node.metadata_props.add(key=MODULE, value=module)
         node.doc_string = ""
         for attribute in node.attribute:
             attribute.doc_string = ""

@@ -83,7 +83,7 @@ def _run_onnx(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str
 
 def _run_bundle(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
     rows = []
-    with load(path, threads=1) as model:
+    with load(path, backend="onnxruntime-cpu", variant="fp32") as model:
         graph = model.new_graph()
         names = [name for name in graph.tensors if name not in model.manifest.ports]
         for feed in feeds:

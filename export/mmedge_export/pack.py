@@ -18,6 +18,7 @@ import onnx
 
 import mmedge
 from mmedge.bundle import MANIFEST, file_record
+from mmedge.engine_file import ENGINES
 from mmedge.errors import ExportError
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Port, Variant
 from mmedge.records import to_plain
@@ -26,13 +27,14 @@ from mmedge_export.cut import CutGraph
 from mmedge_export.isolate import write_arrays
 from mmedge_export.samples import Sample, stack
 from mmedge_export.source import Source
+from mmedge_export.swap import exchange
 from mmedge_export.weights import write_whole
 
 __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "uninterrupted", "write_bundle", "write_report"]
 
 GOLDEN = "golden.npz"
 KEPT_SAMPLES = 4
-BACKENDS = ("onnxruntime-cpu",)
+BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-rtx", "tensorrt", "tensorrt-rtx")
 
 
 def refuse_to_replace(out: Path, *, force: bool) -> None:
@@ -87,6 +89,8 @@ def uninterrupted() -> Iterator[None]:
 
 
 def _swap(draft: Path, out: Path) -> None:
+    if out.exists() and exchange(draft, out):  # what was there vanishes with the draft's name
+        return
     old = draft.with_name(f"{draft.name}.old")
     replaced = out.exists()
     if replaced:
@@ -190,5 +194,7 @@ def seal(draft: Path, manifest: Manifest) -> Manifest:
 
 
 def _records(draft: Path) -> dict[str, FileRecord]:
+    """Everything but the manifest itself and the engines, which come and go with the device."""
     found = sorted(path for path in draft.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(draft).as_posix(): file_record(path) for path in found}
+    names = {path.relative_to(draft).as_posix(): path for path in found}
+    return {name: file_record(path) for name, path in names.items() if not name.startswith(f"{ENGINES}/")}

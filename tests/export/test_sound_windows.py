@@ -15,6 +15,7 @@ import mmedge
 from mmedge.backends.ort import OrtSession
 from mmedge.cost import StageCost, predict_saving
 from mmedge.feeds import AudioFeed, front_end
+from mmedge.types import NS, AudioChunk
 
 ROUNDING = 2e-6  # the kernels for one part may add in another order than those for all
 
@@ -30,6 +31,18 @@ def exported(folder, which):
 def split(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
     return exported(folder, "split"), mmedge.load(folder / "m.mmedge"), (folder / "whole.onnx").read_bytes()
+
+
+def push(feed, samples, settings, first=0, begin_ns=0):
+    """Samples from a number on, of sound that began at a time, into the window."""
+    t_ns = begin_ns + first * NS // settings.rate_hz
+    feed.accept(AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz))
+    feed.ingest()
+
+
+def end_of(feed, settings, begin_ns=0):
+    """The sample at which the newest window ends."""
+    return round((feed.newest_ns - begin_ns) * settings.rate_hz / NS)
 
 
 def test_sound_is_taken_part_by_part_where_the_hop_meets_the_parts(split):
@@ -50,15 +63,16 @@ def test_a_stream_in_any_chunks_equals_the_unsplit_graph_on_the_window(split, ch
     samples = np.random.default_rng(1).uniform(-0.5, 0.5, sum(chunks)).astype(np.float32)
     start = 0
     for chunk in chunks:
-        for feed in feeds.values():
-            feed.push(samples[start : start + chunk])
+        for name, feed in feeds.items():
+            push(feed, samples[start : start + chunk], manifest.ports[name].audio, start)
         start += chunk
         if not all(feed.ready for feed in feeds.values()):
             continue
         windows = {}
         for name, feed in feeds.items():
-            feed.load()
-            settings, end = manifest.ports[name].audio, feed.window_end
+            feed.fill()
+            settings = manifest.ports[name].audio
+            end = end_of(feed, settings)
             assert start - end < settings.hop_samples
             windows[name] = front_end(manifest.ports[name]).window(samples[end - settings.window_samples : end])[None]
         graph.run()
@@ -73,8 +87,8 @@ def test_each_part_of_a_stream_is_computed_once(split):
     for name, port in manifest.ports.items():
         feed = AudioFeed(name, port, graph)
         for start in range(0, 16000, 320):
-            feed.push(samples[start : start + 320])
-            feed.load()
+            push(feed, samples[start : start + 320], port.audio, start)
+            feed.fill()
         spec, hop = manifest.tensors[name], port.audio.mel.hop_length if port.audio.mel else 1
         windows = (16000 - port.audio.window_samples) // (spec.item_size * hop)
         assert graph.runs[f"{name}.item"] == spec.items + windows, name
@@ -85,11 +99,11 @@ def test_a_gap_longer_than_a_window_is_survived(split):
     port, graph = manifest.ports["two_chunks"], model.new_graph()
     feed = AudioFeed("two_chunks", port, graph)
     samples = np.random.default_rng(1).uniform(-0.5, 0.5, 30000).astype(np.float32)
-    feed.push(feed.align(samples[:15000], 0))
-    feed.load()
-    feed.push(feed.align(samples[15000:], 60 * 10**9))
-    feed.load()
-    end = feed.window_end
+    push(feed, samples[:15000], port.audio)
+    feed.fill()
+    push(feed, samples[15000:], port.audio, begin_ns=60 * NS)
+    feed.fill()
+    end = end_of(feed, port.audio, begin_ns=60 * NS)
     window = front_end(port).window(samples[15000:][end - port.audio.window_samples : end])[None]
     other = {n: np.zeros((1, *p.shape), np.float32) for n, p in manifest.ports.items() if n != "two_chunks"}
     graph.run()
