@@ -5,6 +5,7 @@ a frame. They are folded in float64 into one kernel, so that a convolution with 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +56,9 @@ class FrontTables:
     top: float
 
 
+@lru_cache(maxsize=4)
 def front_tables(settings: AudioSettings) -> FrontTables:
-    """The tables of a port.
+    """The tables of a port, built once.
 
     Raises:
         SpecError: A graph cannot compute what is asked, or its kernel would be too large.
