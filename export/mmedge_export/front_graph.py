@@ -1,6 +1,6 @@
 """The audio front end as nodes in front of a graph: what a GPU would otherwise wait for the host to compute.
 
-TensorRT has no Fourier transform, so it is a convolution. All names begin with ``front_end/``: these nodes must stay in
+TensorRT has no Fourier transform, so it is a convolution. All nodes' names begin with ``front_end/``: they must stay in
 float32, because the powers of one window span more than float16 can hold and their logarithm shows it.
 """
 
@@ -23,7 +23,7 @@ FRONT_END = "front_end/"
 
 def features_of(port: str) -> str:
     """Name of the tensor that the front end of a port makes."""
-    return f"{FRONT_END}{port}/features"
+    return f"{port}.front_end"
 
 
 def front_end_model(port: str, settings: AudioSettings, like: onnx.ModelProto) -> onnx.ModelProto:

@@ -50,7 +50,7 @@ FRONT_ENDS = {
 
 
 def audio(name, window=4000, **options):
-    mel = mel_settings(name.split()[0], 16000, **FRONT_ENDS[name])
+    mel = options.pop("mel", None) or mel_settings(name.split()[0], 16000, **FRONT_ENDS[name])
     known = {"layout": "TM", "features": "mfcc" if mel.coefficients else "log-mel", **options}
     return AudioSettings(rate_hz=16000, window_samples=window, hop_samples=320, mel=mel, **known)
 
@@ -97,7 +97,7 @@ def test_the_bounds_are_narrow_where_there_is_no_silence(name):
 def test_every_node_is_one_that_tensorrt_knows_and_is_named_after_the_front_end(name):
     graph = front_end_model("sound", audio(name), like()).graph
     assert {node.op_type for node in graph.node} <= KNOWN_TO_TENSORRT
-    assert all(each.name.startswith(FRONT_END) for each in (*graph.node, *graph.initializer, *graph.output))
+    assert all(each.name.startswith(FRONT_END) for each in (*graph.node, *graph.initializer))
 
 
 @pytest.mark.parametrize("name", ["kaldi", "torchaudio mfcc", "whisper"])
@@ -147,12 +147,13 @@ def _ten_bits(values):
 
 def on_features(settings, nodes, inputs=()):
     shape = [1, *replace(settings, front_end="host").shape]
+    weights = np.random.default_rng(6).standard_normal((shape[-1], shape[-1])).astype(np.float32)
     graph = helper.make_graph(
         nodes,
         "encoder",
         [helper.make_tensor_value_info("sound", TensorProto.FLOAT, shape), *inputs],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(0.1 * np.eye(shape[-1], dtype=np.float32), "weights")],
+        [numpy_helper.from_array(weights, "weights")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=8)
 
@@ -174,7 +175,7 @@ def test_a_branch_that_reads_the_port_reads_its_features():
 
 @pytest.mark.parametrize("family", VARIANTS)
 def test_a_variant_of_fewer_bits_leaves_the_front_end_as_it_is(family):
-    settings = audio("kaldi")
+    settings = audio("whisper", mel=mel_settings("whisper", 16000, mels=128))
     model = on_features(settings, [helper.make_node("MatMul", ["sound", "weights"], ["y"])])
     stage = prepared(behind_front_end(model, "sound", settings).SerializeToString())
     values = TensorRange(low=-20, high=20, entropy=20, percentile=20, mse=20)
