@@ -24,11 +24,11 @@ from mmedge.feeds import front_end
 from mmedge.manifest import Port
 
 IN_GRAPH = 'modality = "audio"\nfront_end = "graph"'
-OFF = 2e-5  # measured 3e-6; outputs are about 10
+OFF = 1e-5  # measured 1e-6; outputs are up to 8
 
 
 def exported(folder, where, model=None):
-    text = spec_text("late")
+    text = spec_text("late").replace('activation = "softmax"', "")  # which would hide what differs
     text = text.replace('modality = "audio"', IN_GRAPH) if where == "graph" else text
     (folder / f"{where}.toml").write_text(text)
     onnx.save(model or late_graph(), folder / "late.onnx")
