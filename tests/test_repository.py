@@ -72,7 +72,20 @@ def test_help_can_be_shown_where_nothing_but_the_runtime_is_installed():
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
-    assert {"check", "demo", "doctor", "export", "inspect", "record", "run", "spec", "sync"} <= set(told.stdout.split())
+    assert {
+        "bench",
+        "build",
+        "check",
+        "demo",
+        "doctor",
+        "export",
+        "inspect",
+        "quantize",
+        "record",
+        "run",
+        "spec",
+        "sync",
+    } <= set(told.stdout.split())
 
 
 def test_errors_are_drawn_in_the_docstring_of_their_module():
