@@ -137,7 +137,8 @@ def _front_end(port: str, settings: AudioSettings) -> tuple[list[onnx.NodeProto]
 def _padded(chain: _Chain, samples: str, tables: FrontTables, given: int) -> str:
     """[1, N] to [1, 1, L]."""
     length = len(tables.positions)
-    if length > given or (tables.positions != np.arange(length)).any():
+    as_many = length <= given < length + tables.hop  # frames, also without leaving out what is left over
+    if not as_many or (tables.positions != np.arange(length)).any():
         samples = chain.put("Gather", samples, tables.positions, axis=1)
     if (tables.factors != 1).any():
         samples = chain.put("Mul", samples, tables.factors[None])

@@ -43,6 +43,7 @@ FRONT_ENDS = {
     "htk mfcc": {"coefficients": 13},
     "htk with energy": {"coefficients": 13, "energy": "frame"},
     "whisper": {},
+    "whisper not centred": {"center": False},
     "python_speech_features": {},
     "python_speech_features mfcc": {"coefficients": 13},
     "python_speech_features without emphasis": {"preemphasis": 0.0, "coefficients": 13},
