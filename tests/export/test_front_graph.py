@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 from mmedge_export.front_graph import FRONT_END, behind_front_end, features_of, front_end_model
 from mmedge_export.front_tables import front_tables
 from mmedge_export.front_tolerance import front_end_bounds
@@ -71,9 +73,9 @@ def computed(model, samples):
     return session.run({"sound": samples[None]})[model.graph.output[0].name][0]
 
 
-def assert_within_bounds(made, samples, settings):
-    bounds, host = front_end_bounds(samples, settings), AudioFrontEnd(settings).window(samples)
-    assert made.shape == bounds.values.shape == settings.shape
+def assert_within_bounds(made, samples, port):
+    bounds, host = front_end_bounds(samples, port), AudioFrontEnd(port).window(samples)
+    assert made.shape == bounds.values.shape == port.shape
     np.testing.assert_array_less(np.abs(host - bounds.values), bounds.radius)
     np.testing.assert_array_less(np.abs(made.astype(np.float64) - bounds.values), bounds.radius)
 
@@ -81,10 +83,10 @@ def assert_within_bounds(made, samples, settings):
 @pytest.mark.parametrize("name", FRONT_ENDS)
 @pytest.mark.parametrize("window", [4000, 3777])
 def test_the_graph_gives_what_the_host_gives_within_the_bounds_of_float32(name, window):
-    settings = audio(name, window)
-    model = front_end_model("sound", settings, like())
+    port = audio(name, window)
+    model = front_end_model("sound", port, like())
     for samples in sounds(window):
-        assert_within_bounds(computed(model, samples), samples, settings)
+        assert_within_bounds(computed(model, samples), samples, port)
 
 
 @pytest.mark.parametrize("name", FRONT_ENDS)
@@ -103,36 +105,69 @@ def test_every_node_is_one_that_tensorrt_knows_and_is_named_after_the_front_end(
 
 @pytest.mark.parametrize("name", ["kaldi", "torchaudio mfcc", "whisper"])
 def test_the_reference_evaluator_of_onnx_agrees(name):
-    settings, samples = audio(name), sounds()[0]
-    made = ReferenceEvaluator(front_end_model("sound", settings, like())).run(None, {"sound": samples[None]})
-    assert_within_bounds(made[0][0], samples, settings)
+    port, samples = audio(name), sounds()[0]
+    made = ReferenceEvaluator(front_end_model("sound", port, like())).run(None, {"sound": samples[None]})
+    assert_within_bounds(made[0][0], samples, port)
 
 
 @pytest.mark.parametrize("layout", ["TM", "MT", "CMT", "TMC", "TCM"])
 @pytest.mark.parametrize("values", [1, 13])
 def test_layout_mean_and_std_are_those_of_the_port(layout, values):
     mean, std = tuple(np.linspace(-5, 5, values)), tuple(np.linspace(-2, 3, values) + 0.1)
-    settings = audio("kaldi mfcc", layout=layout, mean=mean, std=std)
-    assert_within_bounds(computed(front_end_model("sound", settings, like()), sounds()[0]), sounds()[0], settings)
+    port = audio("kaldi mfcc", layout=layout, mean=mean, std=std)
+    assert_within_bounds(computed(front_end_model("sound", port, like()), sounds()[0]), sounds()[0], port)
+
+
+OVERRIDES = {
+    "center": st.booleans(),
+    "pad_mode": st.sampled_from(["reflect", "constant"]),
+    "last_frame": st.sampled_from(["whole", "padded", "dropped"]),
+    "preemphasis_over": st.sampled_from(["frame", "window"]),
+    "remove_dc": st.booleans(),
+    "power": st.sampled_from([1.0, 2.0]),
+    "log": st.sampled_from(["ln", "log10", "db", "whisper"]),
+    "floor_mode": st.sampled_from(["max", "add"]),
+    "top_db": st.sampled_from([0.0, 30.0]),
+    "energy": st.sampled_from(["none", "frame", "spectrum"]),
+    "coefficients": st.sampled_from([0, 5]),
+    "hop_length": st.sampled_from([100, 777]),
+    "fft_padding": st.sampled_from(["end", "both"]),
+}
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    convention=st.sampled_from(["torchaudio", "kaldi", "htk", "whisper", "python_speech_features"]),
+    overrides=st.fixed_dictionaries({}, optional=OVERRIDES),
+    window=st.sampled_from([4000, 3777, 1601]),
+)
+def test_what_is_not_refused_is_computed_as_the_host_does(convention, overrides, window):
+    try:
+        mel = mel_settings(convention, 16000, mels=20, **overrides)
+        port = audio("kaldi", window, mel=mel)
+        model = front_end_model("sound", port, like())
+    except SpecError:
+        reject()
+    assert_within_bounds(computed(model, sounds(window)[0]), sounds(window)[0], port)
 
 
 @pytest.mark.parametrize("opset", [13, 17, 18])
 def test_graphs_of_older_opsets_get_one_too(opset):
-    settings = audio("librosa mfcc")
-    assert_within_bounds(computed(front_end_model("sound", settings, like(opset)), sounds()[0]), sounds()[0], settings)
+    port = audio("librosa mfcc")
+    assert_within_bounds(computed(front_end_model("sound", port, like(opset)), sounds()[0]), sounds()[0], port)
 
 
 def test_a_constant_that_is_a_little_wrong_is_out_of_bounds():
-    settings, samples = audio("kaldi"), sounds()[0]
-    wrong = replace(settings, mel=replace(settings.mel, low_hz=20.1))
-    bounds = front_end_bounds(samples, settings)
+    port, samples = audio("kaldi"), sounds()[0]
+    wrong = replace(port, mel=replace(port.mel, low_hz=20.1))
+    bounds = front_end_bounds(samples, port)
     made = computed(front_end_model("sound", wrong, like()), samples)
     assert (np.abs(made - bounds.values) > 10 * bounds.radius).any()
 
 
 def test_the_ten_bits_of_tf32_are_out_of_bounds():
-    settings, samples = audio("whisper"), sounds()[0]
-    model, bounds = front_end_model("sound", settings, like()), front_end_bounds(sounds()[0], settings)
+    port, samples = audio("whisper"), sounds()[0]
+    model, bounds = front_end_model("sound", port, like()), front_end_bounds(sounds()[0], port)
     kernel = next(node.input[1] for node in model.graph.node if node.op_type == "Conv")
     for tensor in model.graph.initializer:
         if tensor.name == kernel:
@@ -146,8 +181,8 @@ def _ten_bits(values):
     return np.ldexp(np.rint(fraction * 2**11) / 2**11, exponent).astype(np.float32)
 
 
-def on_features(settings, nodes, inputs=()):
-    shape = [1, *replace(settings, front_end="host").shape]
+def on_features(port, nodes, inputs=()):
+    shape = [1, *replace(port, front_end="host").shape]
     weights = np.random.default_rng(6).standard_normal((shape[-1], shape[-1])).astype(np.float32)
     graph = helper.make_graph(
         nodes,
@@ -160,25 +195,25 @@ def on_features(settings, nodes, inputs=()):
 
 
 def test_a_branch_that_reads_the_port_reads_its_features():
-    settings, samples = audio("kaldi"), sounds()[0]
+    port, samples = audio("kaldi"), sounds()[0]
     branches = {}
     for name, operator in (("then_branch", "Neg"), ("else_branch", "Identity")):
         made = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
         branches[name] = helper.make_graph([helper.make_node(operator, ["sound"], [name])], name, [], [made])
     loud = helper.make_tensor_value_info("loud", TensorProto.BOOL, [])
-    model = on_features(settings, [helper.make_node("If", ["loud"], ["y"], **branches)], [loud])
-    joined = behind_front_end(model, "sound", settings)
+    model = on_features(port, [helper.make_node("If", ["loud"], ["y"], **branches)], [loud])
+    joined = behind_front_end(model, "sound", port)
     session = OrtSession(joined.SerializeToString(), threads=1, name="branches")
     made = session.run({"sound": samples[None], "loud": np.array(True)})["y"][0]
-    assert_within_bounds(-made, samples, settings)
+    assert_within_bounds(-made, samples, port)
     assert features_of("sound") not in str(model)
 
 
 @pytest.mark.parametrize("family", VARIANTS)
 def test_a_variant_of_fewer_bits_leaves_the_front_end_as_it_is(family):
-    settings = audio("whisper", mel=mel_settings("whisper", 16000, mels=128))
-    model = on_features(settings, [helper.make_node("MatMul", ["sound", "weights"], ["y"])])
-    stage = prepared(behind_front_end(model, "sound", settings).SerializeToString())
+    port = audio("whisper", mel=mel_settings("whisper", 16000, mels=128))
+    model = on_features(port, [helper.make_node("MatMul", ["sound", "weights"], ["y"])])
+    stage = prepared(behind_front_end(model, "sound", port).SerializeToString())
     values = TensorRange(low=-20, high=20, entropy=20, percentile=20, mse=20)
     ranges = {name: values for node in stage.graph.node for name in (*node.input, *node.output)}
     plan = StagePlan(precision=VARIANTS[family].precisions[0])
@@ -205,11 +240,9 @@ def _front_end(model):
 def test_what_a_graph_cannot_compute_is_refused_by_name(name, options, text):
     mel = mel_settings(name, 16000, **options)
     features = "mfcc" if mel.coefficients else "log-mel"
-    settings = AudioSettings(
-        rate_hz=16000, window_samples=16000, hop_samples=320, mel=mel, features=features, layout="TM"
-    )
+    port = AudioSettings(rate_hz=16000, window_samples=16000, hop_samples=320, mel=mel, features=features, layout="TM")
     with pytest.raises(SpecError, match=text):
-        front_tables(settings)
+        front_tables(port)
     with pytest.raises(SpecError, match="a waveform has no front end"):
         front_tables(AudioSettings(rate_hz=16000, window_samples=16000, hop_samples=320))
 
