@@ -100,3 +100,8 @@ def _module(checkpoint: Path, spec: Path | None, bundle: Bundle, threads: int) -
 def _require_same(checkpoint: Path, sha256: str, bundle: Bundle) -> None:
     if bundle.manifest.made_with.get("checkpoint_sha256") != sha256:
         raise InputError(f"{checkpoint} is not the checkpoint of {bundle.path}; give that one, or export it again")
+    if inside := [n for n, port in bundle.manifest.ports.items() if port.audio and port.audio.front_end == "graph"]:
+        raise InputError(
+            f"{bundle.path} computes the features of {inside[0]} in its graph, {checkpoint} takes features; compare "
+            'with a bundle that was exported with front_end = "host"'
+        )
