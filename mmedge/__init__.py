@@ -13,6 +13,7 @@ from mmedge.errors import (
     ShortSourceError,
     SourceError,
     SpecError,
+    StreamError,
 )
 from mmedge.model import Model, load
 from mmedge.replay import run
@@ -36,6 +37,7 @@ __all__ = [
     "SourceError",
     "SpecError",
     "Stream",
+    "StreamError",
     "TensorReading",
     "TextMessage",
     "VideoFrame",

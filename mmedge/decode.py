@@ -21,8 +21,9 @@ def activate(tensor: Array, output: Output) -> Array:
     """
     values: Array = tensor[0].astype(np.float32)
     if output.activation == "softmax":
-        shifted = np.exp(values - values.max(axis=-1, keepdims=True))
-        values = shifted / shifted.sum(axis=-1, keepdims=True)
+        values -= np.maximum.reduce(values, axis=-1, keepdims=True)
+        np.exp(values, out=values)
+        values /= np.add.reduce(values, axis=-1, keepdims=True)
     elif output.activation == "sigmoid":
         values = 0.5 * (1 + np.tanh(0.5 * values))  # never overflows, unlike 1 / (1 + exp(-x))
     return values

@@ -13,6 +13,7 @@ given, what was expected, what to do next.
     │   └── ParityError                      the exported graphs do not compute what the model computes
     ├── SourceError (OSError)                a file, camera or microphone does not give what was asked
     │   └── ShortSourceError                 one sensor ended before the other
+    ├── StreamError (RuntimeError)           a thread of a live stream broke; what broke it is its cause
     └── InputError (ValueError)              an array or option given to the runtime does not fit the model
         └── ClosedError (RuntimeError)       used after close()
 """
@@ -33,6 +34,7 @@ __all__ = [
     "ShortSourceError",
     "SourceError",
     "SpecError",
+    "StreamError",
     "needs",
 ]
 
@@ -75,6 +77,10 @@ class SourceError(MmedgeError, OSError):
 
 class ShortSourceError(SourceError):
     """One sensor's data ended before the other's."""
+
+
+class StreamError(MmedgeError, RuntimeError):
+    """A thread of a live stream broke; what broke it is the error's cause."""
 
 
 class InputError(MmedgeError, ValueError):

@@ -1,10 +1,10 @@
 """A loaded bundle: one-shot inference, and streams."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from time import perf_counter_ns
+from time import monotonic_ns, perf_counter_ns
 from types import TracebackType
 from typing import Any
 
@@ -19,7 +19,7 @@ from mmedge.errors import BundleError, ClosedError, InputError, SpecError
 from mmedge.feeds import FrontEnd, front_end
 from mmedge.manifest import Manifest
 from mmedge.stages import StageGraph
-from mmedge.stream import Stream
+from mmedge.stream import Stream, StreamOptions
 from mmedge.types import Array, Prediction
 
 __all__ = ["LoadReport", "Model", "load"]
@@ -81,8 +81,8 @@ class Model:
         if not set(needed) <= sensors.keys() <= ports.keys():
             raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(needed)}")
         zeros = {name: np.zeros(port.shape, port.dtype) for name, port in ports.items() if port.state}
-        windows = {name: self._window(name, data) for name, data in (zeros | sensors).items()}
         with self._one_at_a_time:
+            windows = {name: self._window(name, data) for name, data in (zeros | sensors).items()}
             if self._once is None:
                 self._once = self.new_graph()
             for name, window in windows.items():
@@ -106,19 +106,35 @@ class Model:
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
 
-    def stream(self, tick: str | None = None) -> Stream:
+    def stream(
+        self,
+        tick: str | None = None,
+        *,
+        live: bool = False,
+        deadline_ms: float | None = None,
+        max_age_ms: Mapping[str, float] | float | None = None,
+        clock: Callable[[], int] = monotonic_ns,
+    ) -> Stream:
         """Decisions on sensor data as it comes.
 
         Args:
             tick: "audio": at every hop of the audio window; "camera": at every picture; "tensor": at every tensor;
                 "50hz": at that rate; "any": at every packet. By default the first of these that the model has a port
                 for. A recurrent model advances once per tick: choose the rate that it was trained at.
+            live: False: all work is done in the thread that pushes, and the same pushes give the same predictions, as
+                recordings need it. True: a thread for every port, and no decision waits for another sensor, as a robot
+                needs it.
+            deadline_ms: Only live: a tick whose own data is not encoded so long after it was pushed is decided on what
+                was encoded before.
+            max_age_ms: By port, or for all ports: ``prediction.degraded`` says which were older.
+            clock: Only live, for a rate such as "50hz": what the times of pushes are read from, in nanoseconds.
 
         Raises:
-            InputError: The model has no such port, or tick is none of these.
+            InputError: The model has no such port, tick is none of these, or the options do not fit.
             ClosedError: The model was closed.
         """
-        return Stream(self.manifest, self.new_graph(), tick, self._fronts)
+        options = StreamOptions(live=live, deadline_ms=deadline_ms, max_age_ms=max_age_ms, clock=clock)
+        return Stream(self.manifest, self._open_sessions(), tick, self._fronts, options)
 
     def new_graph(self) -> StageGraph:
         """Stages with buffers of their own, for code that measures or checks them one by one.
@@ -126,9 +142,12 @@ class Model:
         Raises:
             ClosedError: The model was closed.
         """
+        return StageGraph(self.manifest, self._open_sessions())
+
+    def _open_sessions(self) -> Mapping[str, Session]:
         if self._sessions is None:
             raise ClosedError(f"model {self.manifest.name} was closed; load the bundle again")
-        return StageGraph(self.manifest, self._sessions)
+        return self._sessions
 
     def close(self) -> None:
         """Let go of the sessions; streams that are open keep theirs until they are closed."""

@@ -1,6 +1,6 @@
 """Runs the stages of a split model, each only when something that it reads is new."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import perf_counter_ns
 
 import numpy as np
@@ -13,7 +13,14 @@ __all__ = ["StageGraph"]
 
 
 class StageGraph:
-    """One set of buffers through all stages; not for use by two threads at once.
+    """One set of buffers through all stages, or some of them; not for use by two threads at once.
+
+    Args:
+        manifest: The model.
+        sessions: What computes each stage.
+        stages: Which stages, in an order in which they can run; all by default. What they read and none of them makes
+            is written by the caller, like ports, and needs a :meth:`mark`.
+        also: Tensors to keep beside those that the stages use.
 
     Attributes:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
@@ -23,20 +30,33 @@ class StageGraph:
         runs: How often each stage ran.
     """
 
-    def __init__(self, manifest: Manifest, sessions: Mapping[str, Session]) -> None:
-        self._stages = manifest.stages
+    def __init__(
+        self,
+        manifest: Manifest,
+        sessions: Mapping[str, Session],
+        stages: Sequence[Stage] | None = None,
+        also: Collection[str] = (),
+    ) -> None:
+        self._stages = manifest.stages if stages is None else tuple(stages)
         self._specs = manifest.tensors
-        self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
+        used = {name for stage in self._stages for name in (*stage.inputs, *stage.outputs)}.union(also)
+        kept = manifest.tensors if stages is None else used
+        self.tensors = {n: np.zeros(spec.shape, spec.dtype) for n, spec in manifest.tensors.items() if n in kept}
         self.items: dict[str, Array] = {}
         self._newest: dict[str, Array] = {}
         self._made: dict[str, Array] = {}
-        self._read_whole = {name for stage in manifest.stages if not stage.per_item for name in stage.inputs}
-        self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in manifest.stages}
+        self._read_whole = {name for stage in self._stages if not stage.per_item for name in stage.inputs}.union(also)
+        self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in self._stages}
         self._stale: set[str] = set()
-        self._states = manifest.states
+        self._touched = False
+        self._readers = {
+            port: frozenset(stage.name for stage in self._stages if not stage.per_item and port in stage.ports)
+            for port in manifest.ports
+        }
+        self._states = {port: source for port, source in manifest.states.items() if port in self.tensors}
         self.mark(self._states)
-        self.work_ns = {stage.name: 0 for stage in manifest.stages}
-        self.runs = {stage.name: 0 for stage in manifest.stages}
+        self.work_ns = {stage.name: 0 for stage in self._stages}
+        self.runs = {stage.name: 0 for stage in self._stages}
 
     def _bind(self, stage: Stage, session: Session) -> Callable[[], None]:
         buffers = {}
@@ -59,7 +79,9 @@ class StageGraph:
 
     def mark(self, ports: Collection[str]) -> None:
         """Say that new data was written to these ports; what depends on them runs at the next :meth:`run`."""
-        self._stale.update(stage.name for stage in self._stages if not stage.per_item and set(ports) & set(stage.ports))
+        self._touched = True
+        for port in ports:
+            self._stale |= self._readers[port]
 
     def push_item(self, port: str) -> None:
         """Take in the item that was written to ``items[port]``: one run of its stage, one step of its windows."""
@@ -84,16 +106,15 @@ class StageGraph:
             self.items[port][...] = item
             self.push_item(port)
 
-    def run(self, only: Collection[str] | None = None) -> None:
-        """Bring outputs up to date.
-
-        Args:
-            only: Limit it to stages that depend on no other ports than these.
-        """
-        for stage in self._stages:
-            if stage.name in self._stale and (only is None or set(stage.ports) <= set(only)):
-                self._call(stage)
-                self._stale.discard(stage.name)
+    def run(self) -> bool:
+        """Bring outputs up to date; whether anything was written since the last time."""
+        touched, self._touched = self._touched, False
+        if self._stale:
+            for stage in self._stages:
+                if stage.name in self._stale:
+                    self._call(stage)
+            self._stale.clear()
+        return touched
 
     def run_stage(self, name: str) -> None:
         """Run one stage on what its inputs hold, whether or not anything is new: for code that measures."""
@@ -112,18 +133,16 @@ class StageGraph:
         self.runs[stage.name] += 1
 
 
-def _make_room(newest: Array, spec: TensorSpec) -> None:
+def _make_room(window: Array, spec: TensorSpec) -> None:
+    """Move every item to the place of the older one before it."""
     assert spec.window_axis is not None  # only windows come item by item
-    moved = np.moveaxis(newest, spec.window_axis, 0)
-    moved[:-1] = moved[1:]
+    moved = np.moveaxis(window, spec.window_axis, 0)
+    for i in range(len(moved) - 1):  # one by one: numpy copies what overlaps to new memory first
+        moved[i] = moved[i + 1]
 
 
 def _shift_in(window: Array, item: Array, spec: TensorSpec) -> None:
+    _make_room(window, spec)
     axis = spec.window_axis
     assert axis is not None  # only windows are shifted
-    if spec.shape[axis] == 1:
-        window[...] = item
-        return
-    moved = np.moveaxis(window, axis, 0)
-    moved[:-1] = moved[1:]
-    moved[-1:] = np.moveaxis(item, axis, 0)
+    np.moveaxis(window, axis, 0)[-1:] = np.moveaxis(item, axis, 0)

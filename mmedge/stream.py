@@ -1,82 +1,158 @@
-"""Sensor data in, predictions out: each encoder at its own sensor's rate, a decision at every tick.
+"""Sensor data in, predictions out: each encoder at its own sensor's rate, a decision at every tick."""
 
-The order of the pushes is the clock. A tick uses what was pushed before it, and long chunks of sound are cut at the
-ticks, so the same packets in the same order give the same predictions whatever the machine's speed.
-"""
-
-from collections import deque
-from collections.abc import Iterator, Mapping
-from threading import Condition, Lock
-from time import perf_counter_ns
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+from time import monotonic_ns
 from types import TracebackType
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.decode import decode
-from mmedge.errors import ClosedError, InputError
-from mmedge.feeds import AudioFeed, CameraFeed, Feed, FrontEnd, ValueFeed, front_end
+from mmedge.backends.base import Session
+from mmedge.branches import open_branches, open_head
+from mmedge.choices import Policy, max_age_policy, parse_max_age
+from mmedge.concurrent import Concurrent
+from mmedge.decide import Decider
+from mmedge.errors import InputError
+from mmedge.feeds import FrontEnd, front_end
 from mmedge.manifest import Manifest
-from mmedge.pace import JUMP_NS
+from mmedge.predictions import Predictions
+from mmedge.serial import Serial
 from mmedge.stages import StageGraph
 from mmedge.ticks import parse_tick
-from mmedge.types import NS, Array, AudioChunk, Packet, Prediction, TensorReading, TextMessage, VideoFrame
+from mmedge.timers import Timing
+from mmedge.types import Array, AudioChunk, Packet, Prediction, TensorReading, TextMessage, VideoFrame
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "StreamOptions"]
 
-WAITING_LIMIT = 4096  # predictions that nobody fetched; the oldest are dropped and counted beyond
+MODALITIES = {VideoFrame: "camera", AudioChunk: "audio", TensorReading: "tensor", TextMessage: "text"}
+SERIAL_WAITING = 4096  # predictions that nobody fetched; the oldest are dropped and counted beyond
+LIVE_WAITING = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How a stream works; see :meth:`mmedge.Model.stream`.
+
+    Attributes:
+        live: A thread for every port, or all in the thread that pushes.
+        deadline_ms: For live streams: when a tick is decided at the latest.
+        max_age_ms: By port, or for all: beyond it a prediction is degraded.
+        policy: What to decide on in place of each port; max_age_ms has no effect beside it.
+        clock: What a live stream reads the time of its grid from, in nanoseconds.
+
+    Raises:
+        InputError: They do not fit together.
+    """
+
+    live: bool = False
+    deadline_ms: float | None = None
+    max_age_ms: Mapping[str, float] | float | None = None
+    policy: Policy | None = None
+    clock: Callable[[], int] = monotonic_ns
+
+    def __post_init__(self) -> None:
+        if self.deadline_ms is None:
+            return
+        if not self.live:
+            raise InputError("deadline_ms needs a live stream: pushes of a serial one wait for every encode; live=True")
+        if isinstance(self.deadline_ms, bool) or not 0 < self.deadline_ms < inf:
+            raise InputError(f"deadline_ms is {self.deadline_ms!r}; expected milliseconds above 0")
+
+
+class Engine(Protocol):
+    """What does the work of a stream."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What it counts beside the feeds."""
+
+    def push(self, name: str, packet: Packet) -> None:
+        """Take in a packet of a port."""
+
+    def close(self) -> None:
+        """Take no more packets, and end all threads."""
 
 
 class Stream:
     """One run of a model over sensor data, made by :meth:`mmedge.Model.stream`.
 
-    Pushes may come from any thread; the work of a push is done in the thread that pushes, one at a time. Predictions
-    are fetched by :meth:`poll`, which never waits, or by iterating, which waits until :meth:`close`.
+    Pushes may come from any thread. Predictions are fetched by :meth:`poll`, which never waits, or by iterating, which
+    waits until :meth:`close`.
 
-    A decision uses what was pushed before it. Sound that is pushed in long chunks brings its ticks when it comes, after
-    pictures that may be newer than the tick: then ``age_ms`` of the picture is negative.
+    A serial stream does all work of a push in the thread that pushes, one push at a time, and a decision uses what was
+    pushed before it. Sound that is pushed in long chunks brings its ticks when it comes, after pictures that may be
+    newer than the tick: then ``age_ms`` of the picture is negative.
+
+    A live stream has a thread for every port, and pushes do not wait for the model. A decision never waits for another
+    port's encode: it is made of what that port finished last. What comes faster than it can be encoded makes the oldest
+    go, and is counted.
 
     There is no decision before every port has seen a whole window, a tensor or a text. State ports are zeros at the
     first decision; each decision hands its states to the next one, so a recurrent model advances once per tick.
 
+    Args:
+        manifest: The model.
+        sessions: What computes each stage.
+        tick: When to decide, as :func:`mmedge.ticks.parse_tick` reads it.
+        fronts: The front end of every port; made here if left out.
+        options: How to work.
+
     Attributes:
-        graph: The stages with their buffers, run counts and times.
-        dropped: Predictions that were never fetched and had to make room.
+        branches: What depends on one port alone, by port.
+        decider: What joins them into predictions; the seam for policies, attribution and observers.
     """
 
     def __init__(
         self,
         manifest: Manifest,
-        graph: StageGraph,
-        tick: str | None,
+        sessions: Mapping[str, Session],
+        tick: str | None = None,
         fronts: Mapping[str, FrontEnd] | None = None,
+        options: StreamOptions | None = None,
     ) -> None:
-        self.graph = graph
-        self.dropped = 0
-        self._manifest = manifest
-        ports = manifest.ports
-        self._cameras = {n: CameraFeed(n, p, graph) for n, p in ports.items() if p.camera}
-        self._audios = {n: AudioFeed(n, p, graph) for n, p in ports.items() if p.audio}
-        fronts = fronts or {name: front_end(port) for name, port in ports.items()}
-        self._tensors = {n: ValueFeed(n, p, fronts[n], graph) for n, p in ports.items() if p.tensor}
-        self._texts = {n: ValueFeed(n, p, fronts[n], graph) for n, p in ports.items() if p.text}
-        self._feeds: dict[str, Feed] = {**self._cameras, **self._audios, **self._tensors, **self._texts}
-        self._tick = parse_tick(tick, manifest)
-        self._early = {name for name in self._feeds if name not in self._audios and self._is_slower(name)}
-        self._next_tick: int | None = None  # number on the grid
-        self._any_ns = 0
-        self._last_ns: dict[str, int] = {}
-        self._pushed_ns = 0
-        self._predictions: deque[Prediction] = deque()
-        self._working = Lock()  # one push at a time; what fetches predictions does not wait for it
-        self._changed = Condition()
-        self._closed = False
+        options = options or StreamOptions()
+        self._ports = manifest.ports
+        self._names: dict[str, list[str]] = {}  # of the ports, by modality
+        for name, port in manifest.ports.items():
+            self._names.setdefault(port.modality, []).append(name)
+        rule = parse_tick(tick, manifest)
+        fronts = fronts or {name: front_end(port) for name, port in manifest.ports.items()}
+        self.branches = open_branches(manifest, sessions, fronts, live=options.live)
+        self._stages = [stage.name for stage in manifest.stages]
+        self._predictions = Predictions(LIVE_WAITING if options.live else SERIAL_WAITING)
+        limits = parse_max_age(options.max_age_ms, self.branches)
+        head, policy = open_head(manifest, sessions), options.policy or max_age_policy(limits)
+        self.decider = Decider(manifest, self.branches, head, policy, self._predictions)
+        self._engine: Engine
+        if options.live:
+            deadline_ns = None if options.deadline_ms is None else int(options.deadline_ms * 1e6)
+            timing = Timing(tick=rule, deadline_ns=deadline_ns, clock=options.clock)
+            self._engine = Concurrent(manifest.name, self.branches, self.decider, timing, self._predictions)
+        else:
+            self._engine = Serial(manifest, self.branches, self.decider, rule)
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
-        """What was left out or made up so far, by port."""
-        return {name: feed.counts for name, feed in self._feeds.items()}
+        """What was left out or made up so far, by port; may be read from any thread."""
+        return {name: branch.feed.counts for name, branch in self.branches.items()}
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Predictions so far, those that were dropped because nobody fetched them, and what else was counted."""
+        return {"ticks": self.decider.ticks, "unfetched": self._predictions.dropped, **self._engine.counts}
+
+    @property
+    def runs(self) -> dict[str, int]:
+        """How often each stage ran."""
+        return {name: graph.runs[name] for name, graph in self._graphs()}
+
+    @property
+    def work_ns(self) -> dict[str, int]:
+        """Time spent in each stage's session so far."""
+        return {name: graph.work_ns[name] for name, graph in self._graphs()}
 
     def push_frame(self, pixels: npt.NDArray[np.uint8], t_ns: int, *, port: str | None = None) -> None:
         """Give one picture.
@@ -101,13 +177,14 @@ class Stream:
             port: Which audio port, if the model has several.
 
         Raises:
-            InputError: They do not fit, or there is no such port.
+            InputError: They do not fit, or there is no such port; NaN too, unless the stream is live, which counts it
+                and takes the samples as lost.
             ClosedError: The stream was closed.
         """
-        name = self._port(port, self._audios, "audio")
-        settings = self._manifest.ports[name].audio
+        name = self._port(port, "audio")
+        settings = self._ports[name].audio
         assert settings is not None  # _port found an audio port
-        self.push(AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz), port=name)
+        self._engine.push(name, AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz))
 
     def push_tensor(self, values: Array, t_ns: int, *, port: str | None = None) -> None:
         """Give what a sensor other than camera and microphone measured.
@@ -118,7 +195,8 @@ class Stream:
             port: Which tensor port, if the model has several.
 
         Raises:
-            InputError: It does not fit, or there is no such port.
+            InputError: It does not fit, or there is no such port; NaN too, unless the stream is live, which counts it
+                and leaves the values out.
             ClosedError: The stream was closed.
         """
         self.push(TensorReading(values=values, t_ns=t_ns), port=port)
@@ -139,43 +217,28 @@ class Stream:
 
     def push(self, packet: Packet, *, port: str | None = None) -> None:
         """Give what a source yields; see the methods for each kind."""
-        with self._working:
-            if self._closed:
-                raise ClosedError("the stream was closed; open a new one with model.stream()")
-            self._pushed_ns = perf_counter_ns()
-            if isinstance(packet, VideoFrame):
-                name = self._port(port, self._cameras, "camera")
-                self._push_held(self._cameras[name], packet.pixels, packet.t_ns)
-            elif isinstance(packet, TensorReading):
-                name = self._port(port, self._tensors, "tensor")
-                self._push_held(self._tensors[name], packet.values, packet.t_ns)
-            elif isinstance(packet, TextMessage):
-                name = self._port(port, self._texts, "text")
-                self._push_held(self._texts[name], packet.text, packet.t_ns)
-            else:
-                self._push_audio(packet, self._port(port, self._audios, "audio"))
+        self._engine.push(self._port(port, MODALITIES[type(packet)]), packet)
 
     def poll(self) -> list[Prediction]:
-        """The predictions that are ready, oldest first, without waiting."""
-        with self._changed:
-            ready = list(self._predictions)
-            self._predictions.clear()
-            return ready
+        """The predictions that are ready, oldest first, without waiting.
+
+        Raises:
+            StreamError: A thread of a live stream broke; raised once, when the predictions before it were fetched.
+        """
+        return self._predictions.poll()
 
     def __iter__(self) -> Iterator[Prediction]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._predictions or self._closed)
-                if not self._predictions:
-                    return
-                prediction = self._predictions.popleft()
-            yield prediction
+        """Predictions as they come, until the stream is closed; raises as :meth:`poll` does."""
+        return iter(self._predictions)
 
     def close(self) -> None:
-        """Take no more packets; iteration ends when the predictions that are ready were fetched."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        """Take no more packets; iteration ends when the predictions that are ready were fetched.
+
+        May be called from any thread, and again. The threads of a live stream have ended when it returns, after at most
+        the encode that each of them was at.
+        """
+        self._engine.close()
+        self._predictions.close()
 
     def __enter__(self) -> "Stream":
         return self
@@ -185,108 +248,16 @@ class Stream:
     ) -> None:
         self.close()
 
-    def _port(self, given: str | None, feeds: Mapping[str, object], modality: str) -> str:
-        if given is None and len(feeds) == 1:
-            return next(iter(feeds))
-        if given is None or given not in feeds:
+    def _graphs(self) -> list[tuple[str, StageGraph]]:
+        """Each stage and the graph that it is part of, in the manifest's order."""
+        graphs = [self.decider.head, *(branch.graph for branch in self.branches.values())]
+        return [(name, next(graph for graph in graphs if name in graph.runs)) for name in self._stages]
+
+    def _port(self, given: str | None, modality: str) -> str:
+        names = self._names.get(modality, [])
+        if given is None and len(names) == 1:
+            return names[0]
+        if given is None or given not in names:
             what = "which of several ports it is for" if given is None else f"the port {given!r}"
-            raise InputError(f"{modality} data needs {what}; the model has {', '.join(feeds) or 'no such port'}")
+            raise InputError(f"{modality} data needs {what}; the model has {', '.join(names) or 'no such port'}")
         return given
-
-    def _is_slower(self, name: str) -> bool:
-        """Whether a port's data comes more seldom than ticks, so that encoding it as it comes wastes nothing."""
-        paced = self._manifest.ports[name].camera or self._manifest.ports[name].tensor
-        rate_hz = paced.rate_hz if paced else 0  # a text changes seldom
-        return self._tick.kind in {"audio", "grid"} and rate_hz <= self._tick.rate_hz
-
-    def _push_held(self, feed: CameraFeed | ValueFeed, data: Any, t_ns: int) -> None:
-        """Take in what stands until the next one comes."""
-        self._fire_grid(t_ns - 1)
-        if not feed.push(data, t_ns):
-            return
-        if feed.name in self._early and feed.ready:
-            feed.load()
-            self.graph.run(only=[feed.name])
-        if self._tick.kind == "any":
-            self._fire_any(t_ns)
-        elif self._tick.port == feed.name:
-            self._fire(t_ns)
-        elif not self._audios:
-            self._fire_grid(t_ns)
-
-    def _push_audio(self, chunk: AudioChunk, name: str) -> None:
-        feed, settings = self._audios[name], self._manifest.ports[name].audio
-        assert settings is not None  # the name was found among the audio ports
-        if chunk.rate_hz != settings.rate_hz:
-            raise InputError(f"{name}: sound at {chunk.rate_hz} Hz, expected {settings.rate_hz} Hz; resample it first")
-        if not np.isfinite(chunk.samples).all():
-            raise InputError(f"{name}: NaN or infinity in the samples at {chunk.t_ns / NS:.3f} s")
-        samples = feed.align(chunk.samples, chunk.t_ns)
-        self._fire_grid(feed.time_of(feed.seen) - 1)
-        while True:
-            count = self._until_tick(feed, name, settings.hop_samples)
-            if count is None or count > len(samples):
-                break
-            feed.push(samples[:count])
-            samples = samples[count:]
-            self._fire(self._tick_time(feed))
-        feed.push(samples)
-        if self._tick.kind == "any" and len(samples):
-            self._fire_any(feed.time_of(feed.seen))
-
-    def _until_tick(self, feed: AudioFeed, name: str, hop: int) -> int | None:
-        """Samples of this port up to the next tick, or None if its sound does not bring ticks."""
-        if self._tick.port == name:
-            return hop - feed.seen % hop
-        if self._tick.kind != "grid" or self._next_tick is None:
-            return None
-        return max(0, feed.samples_until(self._tick.at(self._next_tick)) - feed.seen)
-
-    def _tick_time(self, feed: AudioFeed) -> int:
-        if self._tick.kind == "audio" or self._next_tick is None:
-            return feed.time_of(feed.seen)
-        self._next_tick += 1
-        return self._tick.at(self._next_tick - 1)
-
-    def _fire_grid(self, until_ns: int) -> None:
-        """The ticks of the grid up to a time, for which no sound came."""
-        if self._tick.kind != "grid":
-            return
-        last = self._tick.first_from(until_ns + 1) - 1
-        if self._next_tick is None or self._tick.at(self._next_tick) > until_ns + JUMP_NS:
-            self._next_tick = last + 1
-        behind = int(self._tick.rate_hz)  # a second of ticks; a clock that jumps is not caught up with
-        self._next_tick = max(self._next_tick, last - behind)
-        while self._next_tick <= last:
-            self._next_tick += 1
-            self._fire(self._tick.at(self._next_tick - 1))
-
-    def _fire_any(self, t_ns: int) -> None:
-        """Decide now; packets of several sensors do not come in the order of their times."""
-        self._any_ns = t_ns if abs(t_ns - self._any_ns) > JUMP_NS else max(t_ns, self._any_ns)
-        self._fire(self._any_ns)
-
-    def _fire(self, t_ns: int) -> None:
-        if not all(feed.ready for feed in self._feeds.values()):
-            return
-        for feed in self._feeds.values():
-            feed.load()
-        self.graph.run()
-        newest = {name: feed.newest_ns for name, feed in self._feeds.items()}
-        outputs, labels = decode(self.graph.tensors, self._manifest.outputs)
-        self.graph.feed_back()
-        prediction = Prediction(
-            t_ns=t_ns,
-            outputs=outputs,
-            labels=labels,
-            age_ms={name: (t_ns - end_ns) / 1e6 for name, end_ns in newest.items()},
-            fresh={name: self._last_ns.get(name) != end_ns for name, end_ns in newest.items()},
-            latency_ns=perf_counter_ns() - self._pushed_ns,
-        )
-        self._last_ns = newest
-        with self._changed:
-            if len(self._predictions) >= WAITING_LIMIT:
-                self._predictions.popleft()
-                self.dropped += 1
-            self._predictions.append(prediction)
-            self._changed.notify_all()

@@ -152,9 +152,13 @@ class Prediction:
         t_ns: The tick it was made for.
         outputs: The model's outputs by name, without a batch axis and after their activation; the caller owns them.
         labels: The winning label of every classification output, the labels above 0.5 of every multi-label output.
-        age_ms: For each port but states, how far its newest data lay behind the tick; negative where it is newer.
+        age_ms: For each port but states, how far its newest data lay behind the tick; negative where it is newer,
+            infinite where the decision is not made of its data.
         fresh: For each port but states, whether its data is newer than at the previous prediction.
-        latency_ns: Wall time from the push of the packet that completed the tick to this prediction.
+        latency_ns: Wall time from the push of the packet that completed the tick to this prediction; where a timer
+            makes the ticks, from the time of the tick.
+        degraded: What is wrong with what it was made of, one reason each, beginning with the port; empty if nothing is.
+        attribution: How much each port contributed; None where it was not asked for.
     """
 
     t_ns: int
@@ -163,3 +167,10 @@ class Prediction:
     age_ms: Mapping[str, float]
     fresh: Mapping[str, bool]
     latency_ns: int
+    degraded: tuple[str, ...] = ()
+    attribution: Mapping[str, float] | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether a policy chose to give no answer: there are no outputs then, and ``degraded`` says why."""
+        return not self.outputs

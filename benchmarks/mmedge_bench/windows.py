@@ -11,10 +11,8 @@ which is measured warm too, to be a third too high.
 """
 
 import json
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import thread_time_ns
@@ -22,13 +20,13 @@ from time import thread_time_ns
 import click
 import numpy as np
 
-import mmedge
 from mmedge.backends.ort import OrtSession
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.cost import measure_stages, predict_saving
 from mmedge.model import load
 from mmedge.stages import StageGraph
 from mmedge.types import Array
+from mmedge_bench.processor import made_with
 
 __all__ = ["WindowResult", "main", "measure_windows"]
 
@@ -102,7 +100,7 @@ def measure_windows(bundle: Path, whole: Path, blocks: int) -> WindowResult:
         predicted=median(predicted),
         difference=float(np.abs(staged - expected).max()),
         scale=float(np.abs(expected).max()),
-        made_with={"processor": _processor(), "mmedge": mmedge.__version__, "onnxruntime": version("onnxruntime")},
+        made_with=made_with(),
     )
 
 
@@ -157,12 +155,6 @@ def _push(graph: StageGraph, windows: Mapping[str, Array], axes: Axes) -> None:
 def _predicted(bundle: Bundle) -> float:
     rates = dict.fromkeys(bundle.manifest.ports, 1.0)
     return 1 / predict_saving(bundle.manifest, measure_stages(bundle), rates).ratio
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 @click.command()

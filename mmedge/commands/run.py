@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from typing import IO
 
@@ -61,9 +62,10 @@ def to_json_line(prediction: Prediction, manifest: Manifest) -> str:
             "t_ns": prediction.t_ns,
             "outputs": to_plain_outputs(prediction.outputs, manifest.outputs),
             "labels": prediction.labels,
-            "age_ms": prediction.age_ms,
+            "age_ms": {port: age if isfinite(age) else None for port, age in prediction.age_ms.items()},
             "fresh": prediction.fresh,
             "latency_ns": prediction.latency_ns,
+            "degraded": prediction.degraded,
         }
     )
 
@@ -173,9 +175,8 @@ def _print_changes(predictions: Iterable[Prediction], manifest: Manifest) -> Non
 
 
 def _print_end(run: Run) -> None:
-    graph = run.stream.graph
-    work = sum(graph.work_ns.values()) / 1e6
-    runs = ", ".join(f"{stage} {count}" for stage, count in graph.runs.items())
+    work = sum(run.stream.work_ns.values()) / 1e6
+    runs = ", ".join(f"{stage} {count}" for stage, count in run.stream.runs.items())
     click.echo(f"runs: {runs}; {work:.0f} ms of model work", err=True)
     for port, counts in run.stream.counters.items():
         if any(counts.values()):

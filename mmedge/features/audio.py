@@ -15,6 +15,8 @@ __all__ = ["AudioFrontEnd", "log_mel"]
 
 Array = npt.NDArray[np.float32]
 
+AHEAD = 8  # frames that may wait until a window is asked for; more would make it wait
+
 
 def log_mel(samples: Array, settings: MelSettings) -> Array:
     """Log-mel values, or cepstral coefficients, of a whole recording or window.
@@ -63,7 +65,8 @@ class AudioFrontEnd:
 
     def reset(self) -> None:
         """Forget all samples, as after a gap."""
-        self._buffer = SampleBuffer(self._keep)
+        # frames are computed in float64; kept so, they need not be converted one by one
+        self._buffer = SampleBuffer(self._keep, np.float32 if self.settings.mel is None else np.float64)
         self._rows = None if self.settings.mel is None else FrameRing(self.settings.mel, self.settings.window_samples)
 
     @property
@@ -95,7 +98,7 @@ class AudioFrontEnd:
         for start in range(0, len(samples), self._keep):
             self._buffer.push(samples[start : start + self._keep])
             if self._rows is not None:
-                self._rows.update(self._buffer)
+                self._rows.update(self._buffer, at_least=AHEAD)
 
     def write(self, out: Array) -> None:
         """Write the tensor of the window that ends at :attr:`window_end`.

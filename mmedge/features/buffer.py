@@ -1,11 +1,13 @@
 """The newest samples of a stream, always in one piece."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["SampleBuffer"]
 
-Samples = npt.NDArray[np.float32]
+Samples = npt.NDArray[Any]
 
 
 class SampleBuffer:
@@ -13,15 +15,19 @@ class SampleBuffer:
 
     Twice as many are held, so that old ones are moved out of the way only once in ``keep`` samples.
 
+    Args:
+        keep: As below.
+        dtype: Of the samples that it gives, float32 or float64.
+
     Attributes:
         keep: How many samples are kept, and how many can be pushed at once.
         seen: How many samples came in so far.
     """
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, dtype: npt.DTypeLike = np.float32) -> None:
         self.keep = keep
         self.seen = 0
-        self._data = np.zeros(2 * keep, np.float32)
+        self._data = np.zeros(2 * keep, dtype)
         self._end = 0
 
     def push(self, samples: Samples) -> None:

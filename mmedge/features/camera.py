@@ -31,6 +31,7 @@ class CameraFrontEnd:
         self._frame_layout = settings.layout.replace("T", "")
         sizes = dict(zip(settings.layout, settings.shape, strict=True))
         self._frame_shape = tuple(sizes[axis] for axis in self._frame_layout)
+        self._scratch: _Scratch | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -59,9 +60,9 @@ class CameraFrontEnd:
         if out.shape != self._frame_shape or out.dtype != np.float32:
             raise InputError(f"the tensor is {list(self._frame_shape)} float32, not {list(out.shape)} {out.dtype}")
         settings = self.settings
-        if settings.color == "gray":
-            pixels = _opencv().cvtColor(pixels, _opencv().COLOR_RGB2GRAY)[:, :, None]
-        pixels = _fitted(pixels, settings)
+        if self._scratch is None or self._scratch.source != pixels.shape:
+            self._scratch = _Scratch(pixels.shape, settings)
+        pixels = self._scratch.fit(pixels)
         planes = out.transpose([self._frame_layout.index(axis) for axis in "CHW" if axis in self._frame_layout])
         if settings.color == "bgr":
             pixels = pixels[:, :, ::-1]
@@ -127,23 +128,49 @@ class CameraFrontEnd:
         return out[None] if axis < 0 else np.moveaxis(out, axis, 0)
 
 
-def _fitted(pixels: Pixels, settings: CameraSettings) -> Pixels:
-    """[H, W, C] brought to the size of the tensor; the pixels themselves where they have it."""
-    height, width, channels = pixels.shape
-    target = (settings.width_px, settings.height_px)
-    place = placement(settings.fit, (width, height), target)
-    if (width, height) != (place.width, place.height):
-        cv2 = _opencv()
-        kernel = getattr(cv2, f"INTER_{settings.interpolation.upper()}")
-        pixels = cv2.resize(pixels, (place.width, place.height), interpolation=kernel)
-        pixels = pixels.reshape(place.height, place.width, channels)  # OpenCV drops the axis of a single channel
-    if (place.width, place.height) == target:
-        return pixels
-    if settings.fit == "crop":
-        return pixels[-place.top :, -place.left :][: settings.height_px, : settings.width_px]
-    canvas = np.full((settings.height_px, settings.width_px, channels), settings.pad_value, np.uint8)
-    canvas[place.top : place.top + place.height, place.left : place.left + place.width] = pixels
-    return canvas
+class _Scratch:
+    """Buffers for pictures of one size, kept from picture to picture: large arrays are slow to get from the system.
+
+    Attributes:
+        source: Shape of the pictures.
+    """
+
+    def __init__(self, source: tuple[int, ...], settings: CameraSettings) -> None:
+        self.source = source
+        self._settings = settings
+        height, width, _ = source
+        place = placement(settings.fit, (width, height), (settings.width_px, settings.height_px))
+        channels = settings.channels
+        self._gray = np.empty((height, width, 1), np.uint8) if settings.color == "gray" else None
+        self._resizes = (width, height) != (place.width, place.height)
+        self._top, self._left = max(0, -place.top), max(0, -place.left)  # cut off
+        self._canvas: Pixels | None = None
+        self._inner: Pixels = np.empty((0, 0, channels), np.uint8)
+        if settings.fit == "crop":
+            self._inner = np.empty((place.height, place.width, channels), np.uint8)
+        elif self._resizes or (place.width, place.height) != (settings.width_px, settings.height_px):
+            shape = (settings.height_px, settings.width_px, channels)
+            self._canvas = np.full(shape, settings.pad_value, np.uint8)
+            self._inner = self._canvas[place.top :, place.left :][: place.height, : place.width]
+
+    def fit(self, pixels: Pixels) -> Pixels:
+        """[H, W, 3] to [H, W, C] of the tensor's size: the pixels themselves, or a view that the next call changes."""
+        settings = self._settings
+        if self._gray is not None:
+            _opencv().cvtColor(pixels, _opencv().COLOR_RGB2GRAY, dst=self._gray)
+            pixels = self._gray
+        if self._resizes:
+            kernel = getattr(_opencv(), f"INTER_{settings.interpolation.upper()}")
+            height, width, _ = self._inner.shape
+            made = _opencv().resize(pixels, (width, height), dst=self._inner, interpolation=kernel)
+            if not np.may_share_memory(made, self._inner):  # OpenCV does not take every view
+                self._inner[...] = made.reshape(self._inner.shape)  # and drops the axis of a single channel
+            pixels = self._inner
+        elif self._canvas is not None:
+            self._inner[...] = pixels
+        if self._canvas is not None:
+            return self._canvas
+        return pixels[self._top :, self._left :][: settings.height_px, : settings.width_px]
 
 
 def _opencv() -> Any:

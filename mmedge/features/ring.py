@@ -31,9 +31,16 @@ class FrameRing:
         self._scratch = np.zeros((self._plan.frames, self._features.width), np.float32) if wider else None
         self._next = self._plan.first
 
-    def update(self, buffer: SampleBuffer) -> None:
-        """Compute the frames that the newest complete window of the buffer needs and that are not there yet."""
+    def update(self, buffer: SampleBuffer, at_least: int = 1) -> None:
+        """Compute the frames that the newest complete window of the buffer needs and that are not there yet.
+
+        Args:
+            buffer: The newest samples.
+            at_least: Do nothing for fewer frames; two at once cost little more than one.
+        """
         end = (buffer.seen - self._samples) // self._hop + self._plan.last
+        if end - self._next < at_least:
+            return
         start = max(self._next, end - self._inner)
         while start < end:
             slot = start % self._inner
@@ -45,6 +52,7 @@ class FrameRing:
 
     def write(self, buffer: SampleBuffer, window_end: int, out: Array) -> None:
         """Write the features of the newest window to [T, values] float32."""
+        self.update(buffer)
         plan, start = self._plan, window_end - self._samples
         rows = out if self._scratch is None else self._scratch
         if self._inner:

@@ -147,7 +147,7 @@ def test_each_sensor_has_an_encoder_that_runs_at_its_own_rate(robot):
             stream.push_frame(picture(i), i * NS // 15)
         stream.push_audio(sound(0, 16000), 0)
         assert len(stream.poll()) == 26
-        assert stream.graph.runs == {"image": 15, "lidar": 10, "audio": 26, "head": 26}
+        assert stream.runs == {"image": 15, "lidar": 10, "audio": 26, "head": 26}
 
 
 def test_infer_takes_a_tensor_as_it_is(robot):
@@ -223,7 +223,7 @@ def test_the_recurrent_part_of_one_sensor_is_a_stage_of_its_own(watcher):
         stream.push_audio(sound(5, 16000), 0)
         ticks = len(stream.poll())
         assert ticks == 51
-        assert stream.graph.runs == {"image": 1, "audio": 51, "audio+h": ticks, "head": ticks}
+        assert stream.runs == {"image": 1, "audio": 51, "audio+h": ticks, "head": ticks}
 
 
 def test_a_recurrent_stage_is_priced_at_every_decision(watcher):
@@ -250,7 +250,7 @@ def test_a_text_is_read_once_and_holds(pilot):
         stream.push_text("turn left", 5 * NS // 15)
         stream.push_frame(picture(5), 5 * NS // 15)
         predictions = stream.poll()
-        assert stream.graph.runs["command"] == 1
+        assert stream.runs["command"] == 1
         stream.push_text("stop now, quickly", NS)
         stream.push_frame(picture(6), NS)
         predictions += stream.poll()

@@ -48,11 +48,12 @@ def check_stream(ports, graph, whole):
     feeds = {name: CameraFeed(name, port, graph) for name, port in ports.items()}
     for i, pixels in enumerate(pictures):
         for feed in feeds.values():
-            feed.push(pixels, i * 40_000_000)
+            feed.accept(mmedge.VideoFrame(pixels=pixels, t_ns=i * 40_000_000))
+            feed.ingest()
         if i + 1 < longest:
             continue
         for feed in feeds.values():
-            feed.load()
+            feed.fill()
         graph.run()
         windows = {n: front_end(p).window(pictures[i + 1 - p.camera.frames : i + 1]) for n, p in ports.items()}
         for name, expected in whole.run({n: window[None] for n, window in windows.items()}).items():

@@ -3,13 +3,14 @@
 import json
 import sys
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from duo import Duo
 
 from mmedge import cli
 from mmedge.bundle import file_record
@@ -84,6 +85,14 @@ def put_listed() -> Callable[[Path, str, bytes], None]:
         manifest.write_text(json.dumps(document))
 
     return put
+
+
+@pytest.fixture
+def duo() -> Iterator[Duo]:
+    """A model of numpy whose encoders can be held up; its streams are closed in the end."""
+    made = Duo()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import mmedge
 from mmedge.features.settings import StateSettings, TensorSettings, TextSettings
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Output, Port, Stage, TensorSpec, Variant, read_manifest
-from mmedge.stages import StageGraph
 from mmedge.stream import Stream
 from mmedge.types import NS
 
@@ -49,7 +48,7 @@ def manifest():
 
 
 def stream(tick=None):
-    return Stream(manifest(), StageGraph(manifest(), {"whole": Adder()}), tick)
+    return Stream(manifest(), {"whole": Adder()}, tick)
 
 
 def speed(value):
@@ -73,7 +72,7 @@ def test_a_state_advances_at_ticks_without_new_data_and_only_at_ticks():
     opened.push_tensor(speed(0), NS // 10)
     opened.push_tensor(speed(5), 2 * NS // 10)
     assert outs(opened) == [1, 2, 3, 6, 17]  # h: 0, 1, 3, 6, 12
-    assert opened.graph.runs["whole"] == 5
+    assert opened.runs["whole"] == 5
 
 
 class AddOne:
@@ -100,14 +99,13 @@ def test_zeros_are_computed_like_any_other_first_value():
         outputs={"out": Output(tensor="out"), "clock": Output(tensor="h_next")},
         variants={},
     )
-    graph = StageGraph(apart, {"whole": AddOne("speed", "out"), "clock": AddOne("h", "h_next")})
-    opened = Stream(apart, graph, None)
+    opened = Stream(apart, {"whole": AddOne("speed", "out"), "clock": AddOne("h", "h_next")})
     for i in range(3):
         opened.push_tensor(speed(0), i * NS // 10)
     predictions = opened.poll()
     assert [p.outputs["out"].tolist() for p in predictions] == [[1, 1]] * 3
     assert [p.outputs["clock"][0] for p in predictions] == [1, 2, 3]
-    assert graph.runs == {"whole": 1, "clock": 3}  # an equal value is not computed again
+    assert opened.runs == {"whole": 1, "clock": 3}  # an equal value is not computed again
 
 
 def test_a_value_that_was_given_before_is_newer_all_the_same():

@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -86,7 +87,7 @@ def test_two_runs_of_the_same_file_give_the_same_predictions(model, clip):
 def test_each_encoder_runs_only_when_its_sensor_has_something_new(model, clip):
     with open_run(model, camera=clip.video, audio=clip.sound, tick="100hz") as run:
         predictions = list(run)
-        runs = run.stream.graph.runs
+        runs = run.stream.runs
     assert runs["image.item"] == 45
     assert runs["image"] == 45 - 7
     assert runs["head"] == len(predictions)
@@ -155,7 +156,7 @@ def test_pictures_of_a_faster_camera_are_left_out_by_their_time(model):
     stream = model.stream("camera")
     for i in range(31):
         stream.push_frame(picture(i), i * NS // 30)
-    assert stream.graph.runs["image.item"] == 16
+    assert stream.runs["image.item"] == 16
     assert stream.counters["image"] == {"skipped": 15, "late": 0, "gaps": 0, "jumps": 0}
 
 
@@ -314,3 +315,24 @@ def test_a_closed_stream_refuses_pushes(model):
     stream.close()
     with pytest.raises(mmedge.ClosedError, match="closed"):
         stream.push_audio(sound(10), 0)
+
+
+def test_a_push_allocates_no_large_array(model):
+    """The largest tensor on the way is a picture of 1280 x 720; what Python and small vectors take is a few KiB."""
+    stream = warm(model)
+    pixels = np.zeros((720, 1280, 3), np.uint8)
+    chunks = [sound(320, seed=i) for i in range(12)]
+    tracemalloc.start()
+    try:
+        for i, chunk in enumerate(chunks):
+            if i == len(chunks) // 2:  # buffers that grow at first have grown
+                before, _ = tracemalloc.get_traced_memory()
+                tracemalloc.reset_peak()
+            if i % 3 == 0:
+                stream.push_frame(pixels, NS + i * NS // 50)
+            stream.push_audio(chunk, NS + i * NS // 50)
+            stream.poll()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - before < 64 * 1024

@@ -22,7 +22,6 @@ from mmedge.errors import MmedgeError
 from mmedge.manifest import Manifest
 from mmedge.model import load
 from mmedge.sources import Replay, open_file_sources
-from mmedge.stages import StageGraph
 from mmedge.stream import Stream
 from mmedge.types import Array, Prediction
 from mmedge.unsplit import WHOLE, unsplit
@@ -138,7 +137,7 @@ def _open_stream(job: Job) -> Stream:
         session = open_eager(Path(job.checkpoint), None, bundle, THREADS)
     else:
         session = OrtSession(Path(job.whole).read_bytes(), threads=THREADS, name=WHOLE)
-    return Stream(manifest, StageGraph(manifest, {WHOLE: session}), job.tick)
+    return Stream(manifest, {WHOLE: session}, job.tick)
 
 
 def _run(job: Job) -> dict[str, Array]:
@@ -165,7 +164,7 @@ def _run(job: Job) -> dict[str, Array]:
         "cost_ns": np.array(cost),
         "packet": np.array([at for at, _ in decided]),
         **_columns([prediction for _, prediction in decided], manifest),
-        "work_ns": np.array(sum(stream.graph.work_ns.values())),
+        "work_ns": np.array(sum(stream.work_ns.values())),
         "first_ns": np.array(first_ns),
         "peak_kib": np.array(_peak_kib()),
     }

@@ -49,7 +49,7 @@ def test_the_staged_model_does_less_than_half_of_the_arithmetic(ran):
     macs = result.manifest.macs
     with load(demo.bundle) as model, open_run(model, camera=demo.video, tick="50hz") as run:
         decisions = len(list(run))
-        staged = sum(count * macs[name] for name, count in run.stream.graph.runs.items())
+        staged = sum(count * macs[name] for name, count in run.stream.runs.items())
     each = sum(cost.macs * cost.runs_unsplit for cost in result.costs)
     assert staged < 0.5 * decisions * each
 

@@ -1,0 +1,108 @@
+"""A split model as branches, one for each port, and the head that joins them.
+
+A branch is all that depends on one port alone: its feed, its stages, and the tensors that the rest of the model reads
+of them. The head is the other stages, with the model's states.
+"""
+
+from collections.abc import Mapping
+from threading import Lock
+
+import numpy as np
+
+from mmedge.backends.base import Session
+from mmedge.feeds import Feed, FrontEnd, open_feed
+from mmedge.manifest import Manifest
+from mmedge.stages import StageGraph
+from mmedge.types import Array
+
+__all__ = ["Branch", "open_branches", "open_head"]
+
+
+class Branch:
+    """One port's way to the head.
+
+    One thread ingests and encodes; another one may take what was encoded last at any time, without waiting for an
+    encode that is running.
+
+    Args:
+        name: Of the port.
+        manifest: The model.
+        sessions: What computes each stage.
+        front: The port's front end.
+        live: Encoding and taking are done by different threads: what was encoded is kept apart.
+
+    Attributes:
+        name: Of the port.
+        feed: Where its packets go.
+        graph: Its stages.
+        shares: The tensors that the rest of the model reads, the window itself among them if it is read raw.
+        encoded: How often what can be taken changed; 0 before the first window.
+    """
+
+    def __init__(
+        self, name: str, manifest: Manifest, sessions: Mapping[str, Session], front: FrontEnd, *, live: bool
+    ) -> None:
+        self.name = name
+        self.encoded = 0
+        own = [stage for stage in manifest.stages if stage.ports == (name,)]
+        made = {name}.union(*(stage.outputs for stage in own))
+        self.shares = tuple(sorted(made & _read_by_head(manifest)))
+        self.graph = StageGraph(manifest, sessions, own, also=self.shares if own else (name,))
+        self.feed: Feed = open_feed(name, manifest.ports[name], front, self.graph, live=live)
+        self._lock = Lock()
+        self._newest_ns = 0
+        made_here = {share: self.graph.tensors[share] for share in self.shares}
+        self._shared = {share: np.zeros_like(values) for share, values in made_here.items()} if live else made_here
+        self._live = live
+
+    def encode(self) -> bool:
+        """Bring what can be taken up to date with what was ingested; whether it is new, or at least newer."""
+        if not self.feed.ready or not self.feed.fill():
+            return False
+        changed = self.graph.run()
+        with self._lock:
+            if changed and self._live:
+                for share, values in self._shared.items():
+                    values[...] = self.graph.tensors[share]
+            self._newest_ns = self.feed.newest_ns
+            self.encoded += changed
+        return True
+
+    @property
+    def newest(self) -> tuple[int, int]:
+        """:attr:`encoded`, and the end of the data that was encoded last."""
+        with self._lock:
+            return self.encoded, self._newest_ns
+
+    def take(self, tensors: Mapping[str, Array]) -> tuple[int, int]:
+        """Copy what was encoded last; returns :attr:`newest` of it.
+
+        Args:
+            tensors: Where to, by name.
+        """
+        with self._lock:
+            for share, values in self._shared.items():
+                tensors[share][...] = values
+            return self.encoded, self._newest_ns
+
+
+def open_branches(
+    manifest: Manifest, sessions: Mapping[str, Session], fronts: Mapping[str, FrontEnd], *, live: bool
+) -> dict[str, Branch]:
+    """A branch for every port but states; see :class:`Branch`."""
+    names = [name for name, port in manifest.ports.items() if port.state is None]
+    return {name: Branch(name, manifest, sessions, fronts[name], live=live) for name in names}
+
+
+def open_head(manifest: Manifest, sessions: Mapping[str, Session]) -> StageGraph:
+    """The stages that depend on several ports or on a state, with buffers for all that they and the outputs need."""
+    branches = [(name,) for name, port in manifest.ports.items() if port.state is None]
+    stages = [stage for stage in manifest.stages if stage.ports not in branches]
+    return StageGraph(manifest, sessions, stages, also=_read_by_head(manifest))
+
+
+def _read_by_head(manifest: Manifest) -> set[str]:
+    """What is read outside of the branches: by stages of the head, as an output, or to be fed back."""
+    branches = [(name,) for name, port in manifest.ports.items() if port.state is None]
+    read = {name for stage in manifest.stages if stage.ports not in branches for name in stage.inputs}
+    return read | set(manifest.results.values()) | set(manifest.states)

@@ -1,0 +1,175 @@
+"""One decision: take what each port has, run the head, hand the states on."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from math import inf
+from threading import Lock
+from time import perf_counter_ns
+
+from mmedge.branches import Branch
+from mmedge.choices import Choice, Policy, Sensed
+from mmedge.decode import decode
+from mmedge.errors import InputError
+from mmedge.manifest import Manifest
+from mmedge.pace import JUMP_NS
+from mmedge.predictions import Predictions
+from mmedge.stages import StageGraph
+from mmedge.types import Prediction
+
+__all__ = ["Attribute", "Decider", "Moment", "Observe"]
+
+Attribute = Callable[[StageGraph], Mapping[str, float] | None]
+Observe = Callable[[Prediction], None]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Moment:
+    """A tick that is due.
+
+    Attributes:
+        t_ns: Its time.
+        pushed_ns: When, on ``perf_counter_ns``, what completed it was pushed.
+        until: The number of the port's data that belongs to it, for the port that brings ticks.
+        done: It was decided or passed over.
+    """
+
+    t_ns: int
+    pushed_ns: int
+    until: int = 0
+    done: bool = False
+
+
+@dataclass(slots=True)
+class _Held:
+    """What the head reads of a port: which of its encodes, 0 for none of them, and the end of its data."""
+
+    encoded: int = 0
+    newest_ns: int | None = None
+
+
+class Decider:
+    """Joins the branches into predictions; may be asked from any thread, and decides one tick at a time.
+
+    Args:
+        manifest: The model.
+        branches: By port.
+        head: The rest of the model.
+        policy: What to decide on in place of each port.
+        ready: Where predictions go.
+
+    Attributes:
+        head: The rest of the model. Its ``tensors`` hold what the newest decision was made of.
+        policy: May be replaced between two ticks, under :attr:`lock`.
+        attribute: Asked at every decision, after the head ran and before states advance; what it returns becomes
+            ``prediction.attribution``. It must leave the head as it is.
+        observers: Called with every prediction, in the thread that decided; must not wait for anything.
+        lock: Held while a decision is made.
+        ticks: Predictions that were made.
+    """
+
+    def __init__(
+        self, manifest: Manifest, branches: Mapping[str, Branch], head: StageGraph, policy: Policy, ready: Predictions
+    ) -> None:
+        self.head = head
+        self.policy = policy
+        self.attribute: Attribute | None = None
+        self.observers: list[Observe] = []
+        self.lock = Lock()
+        self.ticks = 0
+        self._described = manifest.outputs
+        self._branches = branches
+        self._ready = ready
+        self._held = {name: _Held() for name in branches}
+        self._last_ns: dict[str, int | None] = {}
+        self._latest_ns: int | None = None
+
+    def decide(self, moment: Moment, overdue: Collection[str] = (), *, in_order: bool = False) -> bool:
+        """Make the prediction of a tick, unless that was done or a port has nothing to decide on yet.
+
+        Args:
+            moment: The tick.
+            overdue: Ports whose own encode was not ready by its deadline.
+            in_order: Never let a time lie before the one of the tick before, unless the clock was set.
+        """
+        with self.lock:
+            if moment.done:
+                return False
+            moment.done = True
+            t_ns = moment.t_ns
+            if in_order and self._latest_ns is not None and abs(t_ns - self._latest_ns) <= JUMP_NS:
+                t_ns = max(t_ns, self._latest_ns)
+            choices = {
+                name: self._choose(branch, t_ns, overdue=name in overdue) for name, branch in self._branches.items()
+            }
+            if not all(self._apply(name, choice) for name, choice in choices.items()):
+                return False
+            self._latest_ns = t_ns
+            prediction = self._predict(t_ns, moment.pushed_ns, choices)
+            self.ticks += 1
+            self._ready.put(prediction)
+            for observe in self.observers:
+                observe(prediction)
+        return True
+
+    def _choose(self, branch: Branch, t_ns: int, *, overdue: bool) -> Choice:
+        encoded, newest_ns = branch.newest
+        held = self._held[branch.name]
+        return self.policy(
+            Sensed(
+                port=branch.name,
+                t_ns=t_ns,
+                age_ms=(t_ns - newest_ns) / 1e6 if encoded else None,
+                held_age_ms=None if held.newest_ns is None else (t_ns - held.newest_ns) / 1e6,
+                overdue=overdue,
+            )
+        )
+
+    def _apply(self, name: str, choice: Choice) -> bool:
+        """Put into the head what was chosen; False if there is nothing yet."""
+        branch, held = self._branches[name], self._held[name]
+        if choice.action == "abstain" or (choice.action == "hold" and held.encoded):
+            return True
+        if choice.action == "replace":
+            self._replace(branch, choice)
+            return True
+        encoded, newest_ns = branch.newest
+        if not encoded:
+            return False
+        if encoded != held.encoded:
+            encoded, newest_ns = branch.take(self.head.tensors)
+            self.head.mark([name])
+        held.encoded, held.newest_ns = encoded, newest_ns
+        return True
+
+    def _replace(self, branch: Branch, choice: Choice) -> None:
+        if choice.tensors.keys() != set(branch.shares):
+            given = ", ".join(choice.tensors) or "nothing"
+            raise InputError(f"{branch.name} is replaced by {given}; the model reads {', '.join(branch.shares)}")
+        for share, values in choice.tensors.items():
+            self.head.tensors[share][...] = values
+        self.head.mark([branch.name])
+        held = self._held[branch.name]
+        held.encoded, held.newest_ns = 0, None  # what was encoded last is taken again when it is to be used again
+
+    def _predict(self, t_ns: int, pushed_ns: int, choices: Mapping[str, Choice]) -> Prediction:
+        degraded = tuple(f"{name}: {choice.reason}" for name, choice in choices.items() if choice.reason)
+        newest = {name: held.newest_ns for name, held in self._held.items()}
+        last_ns, self._last_ns = self._last_ns, newest
+        attribution = None
+        if any(choice.action == "abstain" for choice in choices.values()):
+            outputs, labels = decode(self.head.tensors, {})
+        else:
+            self.head.run()
+            outputs, labels = decode(self.head.tensors, self._described)
+            attribution = self.attribute(self.head) if self.attribute is not None else None
+            self.head.feed_back()
+        return Prediction(
+            t_ns=t_ns,
+            outputs=outputs,
+            labels=labels,
+            age_ms={name: inf if end_ns is None else (t_ns - end_ns) / 1e6 for name, end_ns in newest.items()},
+            fresh={name: end_ns not in {None, last_ns.get(name)} for name, end_ns in newest.items()},
+            latency_ns=perf_counter_ns() - pushed_ns,
+            degraded=degraded,
+            attribution=attribution,
+        )

@@ -1,0 +1,419 @@
+"""Live streams: threads, ticks that wait for nobody, and what happens when a sensor or a thread goes wrong."""
+
+import random
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+from threading import Thread
+from time import monotonic_ns, sleep
+
+import numpy as np
+import pytest
+from duo import CAMERA_HZ, FRAMES, HOP, RATE_HZ, T0, WINDOW, Duo, gray, picture, sound, until, whole
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mmedge
+from mmedge.types import NS
+
+HOP_NS = HOP * NS // RATE_HZ
+CAMERA_NS = NS // CAMERA_HZ
+
+
+def names_of_threads():
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("mmedge-duo"))
+
+
+def hear(stream, hops, first=0):
+    for i in range(first, first + hops):
+        stream.push_audio(sound(HOP, seed=i), T0 + i * HOP_NS)
+
+
+def predictions(stream, count):
+    got = []
+
+    def enough():
+        got.extend(stream.poll())
+        return len(got) >= count
+
+    until(enough)
+    return got
+
+
+def test_a_tick_is_decided_while_the_camera_encoder_is_at_work(duo):
+    stream = duo.warm()
+    stream.poll()
+    duo.image.open.clear()
+    duo.image.busy.clear()
+    stream.push_frame(picture(9), T0 + CAMERA_NS)
+    assert duo.image.busy.wait(5)
+    hear(stream, 5)
+    held = predictions(stream, 5)
+    assert [p.age_ms["image"] for p in held] == [10, 20, 30, 40, 50]
+    assert not any(p.fresh["image"] for p in held)
+    assert all(p.fresh["audio"] and p.age_ms["audio"] == 0 for p in held)
+    duo.image.open.set()
+    until(lambda: stream.branches["image"].newest[1] == T0 + CAMERA_NS)
+    hear(stream, 1, first=5)
+    (after,) = predictions(stream, 1)
+    assert (after.age_ms["image"], after.fresh["image"]) == (50, True)
+
+
+class Timeline:
+    """What was pushed, by time: enough to put together the windows of any prediction."""
+
+    def __init__(self, begin_ns):
+        self.begin_ns = begin_ns
+        self.pictures = {}
+        self.scans = {}
+        self.sound = np.zeros(4 * RATE_HZ, np.float32)
+
+    def window(self, newest_ns):
+        end = round((newest_ns - self.begin_ns) * RATE_HZ / NS)
+        return self.sound[end - WINDOW : end]
+
+
+def push_pictures(stream, line, rng):
+    """At a jittering rate, some lost, some out of order."""
+    for i in range(30):
+        t_ns = line.begin_ns + i * CAMERA_NS + rng.randrange(-CAMERA_NS // 8, CAMERA_NS // 8)
+        if rng.random() < 0.15:
+            continue
+        late_ns = 5 * CAMERA_NS if rng.random() < 0.1 else 0
+        line.pictures.setdefault(t_ns - late_ns, gray(picture(i)))
+        stream.push_frame(picture(i), t_ns - late_ns)
+        sleep(rng.random() * 0.008)
+
+
+def push_sound(stream, line, rng):
+    """In chunks of any length, some lost, some seen twice."""
+    at = 0
+    while at < 40 * HOP:
+        count = rng.randrange(100, 3 * HOP)  # less than 5 ms would be taken for jitter
+        samples = sound(count, seed=at)
+        for _ in range(1 if at == 0 else rng.choice([0, 1, 1, 1, 1, 1, 1, 2])):
+            line.sound[at : at + count] = samples
+            stream.push_audio(samples, line.begin_ns + at * NS // RATE_HZ)
+        at += count
+        sleep(rng.random() * 0.008)
+
+
+def push_scans(stream, line, rng):
+    t_ns = line.begin_ns
+    for i in range(20):
+        scan = np.full(3, i, np.float32)
+        line.scans[t_ns] = scan
+        stream.push_tensor(scan, t_ns)
+        t_ns += rng.randrange(1, 30_000_000)
+        sleep(rng.random() * 0.01)
+
+
+@pytest.mark.parametrize("tick", ["audio", "camera", "tensor", "any", "200hz"])
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 1 << 30))
+def test_every_decision_equals_the_unsplit_model_on_the_windows_that_its_ages_name(tick, seed):
+    """Three threads push at random rates; the pictures of a window are those that were encoded, some may be dropped."""
+    duo, rng = Duo(), random.Random(seed)
+    for double in (duo.item, duo.image, duo.audio, duo.head):
+        own = random.Random(rng.random())
+        double.before = lambda own=own: sleep(own.random() * 0.004)
+    stream = duo.stream(tick)
+    line = Timeline(monotonic_ns() if tick == "200hz" else T0)
+    pushers = [
+        Thread(target=push, args=(stream, line, random.Random(rng.random())))
+        for push in (push_pictures, push_sound, push_scans)
+    ]
+    for thread in pushers:
+        thread.start()
+    for thread in pushers:
+        thread.join()
+    sleep(0.03)
+    stream.close()
+    encoded = [given[0][0, 0] for given in duo.item.given]
+    h, made = np.zeros((1, 2), np.float32), stream.poll()
+    assert len(made) > 3
+    for prediction in made:
+        newest = {name: round(prediction.t_ns - age * 1e6) for name, age in prediction.age_ms.items()}
+        last = next(i for i, seen in enumerate(encoded) if np.array_equal(seen, line.pictures[newest["image"]]))
+        pictures = np.stack(encoded[last - FRAMES + 1 : last + 1])[None]
+        out, h = whole(pictures, line.window(newest["audio"])[None], line.scans[newest["lidar"]][None], h)
+        np.testing.assert_allclose(prediction.outputs["out"], out[0], rtol=0, atol=1e-5)
+    if tick != "any":
+        assert [p.t_ns for p in made] == sorted({p.t_ns for p in made})
+
+
+def test_pushed_slowly_enough_live_and_serial_decide_the_same_to_the_last_bit(model):
+    """The reference model through ONNX Runtime: the same packets, each waited for."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (12, 60, 80, 3), dtype=np.uint8)
+    chunks = (0.1 * rng.standard_normal((70, 320))).astype(np.float32)
+    with model.stream("audio") as serial, model.stream("audio", live=True) as live:
+        for i, chunk in enumerate(chunks):
+            if i % 6 == 0:
+                for stream in (serial, live):
+                    stream.push_frame(pictures[i // 6], T0 + i * NS // 50)
+                until(lambda: live.runs["image.item"] == serial.runs["image.item"])
+                until(lambda i=i: i < 42 or live.branches["image"].newest[1] == T0 + i * NS // 50)
+            for stream in (serial, live):
+                stream.push_audio(chunk, T0 + i * NS // 50)
+            until(lambda: live.totals["ticks"] == serial.totals["ticks"])
+        expected, made = serial.poll(), live.poll()
+    assert len(made) == len(expected) > 15
+    for a, b in zip(expected, made, strict=True):
+        assert (a.t_ns, a.labels, a.age_ms, a.fresh) == (b.t_ns, b.labels, b.age_ms, b.fresh)
+        assert all(np.array_equal(a.outputs[name], b.outputs[name]) for name in a.outputs)
+
+
+def test_threads_are_named_and_gone_after_close(duo):
+    stream = duo.stream("50hz")
+    expected = ["mmedge-duo-audio", "mmedge-duo-clock", "mmedge-duo-image", "mmedge-duo-lidar"]
+    assert names_of_threads() == expected
+    stream.close()
+    stream.close()
+    assert names_of_threads() == []
+    with pytest.raises(mmedge.ClosedError, match="was closed; open a new one"):
+        hear(stream, 1)
+
+
+def test_closing_waits_for_an_encode_that_is_running(duo):
+    stream = duo.warm()
+    duo.audio.open.clear()
+    duo.audio.busy.clear()
+    hear(stream, 1)
+    assert duo.audio.busy.wait(5)
+    closers = [Thread(target=stream.close) for _ in range(2)]
+    for thread in closers:
+        thread.start()
+    sleep(0.02)
+    assert all(thread.is_alive() for thread in closers)
+    duo.audio.open.set()
+    for thread in closers:
+        thread.join(5)
+    assert names_of_threads() == []
+
+
+def test_a_stream_may_be_closed_by_the_thread_that_decides(duo):
+    stream = duo.warm()
+    stream.decider.observers.append(lambda _: stream.close())
+    hear(stream, 1)
+    assert len(list(stream)) == 2
+    until(lambda: names_of_threads() == [])
+
+
+@pytest.mark.parametrize("part", ["image", "audio"])
+def test_a_thread_that_breaks_is_one_error_where_predictions_are_fetched(duo, part):
+    stream = duo.warm()
+
+    def fail():
+        raise mmedge.BundleError("stage cannot be computed")
+
+    getattr(duo, part).before = fail
+    stream.push_frame(picture(5), T0 + CAMERA_NS)
+    hear(stream, 1)
+    with pytest.raises(mmedge.StreamError, match=f"thread for {part} broke: stage cannot") as raised:
+        list(stream)
+    assert isinstance(raised.value.__cause__, mmedge.BundleError)
+    assert stream.poll() == list(stream) == []
+    with pytest.raises(mmedge.ClosedError, match=f"thread for {part} broke"):
+        stream.push_frame(picture(6), T0 + 2 * CAMERA_NS)
+    stream.close()
+    assert names_of_threads() == []
+
+
+def test_a_nan_is_counted_and_what_it_was_in_taken_as_lost(duo):
+    stream = duo.warm()
+    chunk = sound(HOP)
+    chunk[7] = np.nan
+    stream.push_audio(chunk, T0)
+    stream.push_tensor(np.full(3, np.inf, np.float32), T0 + NS)
+    hear(stream, 1, first=1)
+    *_, after = predictions(stream, 3)
+    assert stream.counters["audio"] | {"invalid": 1, "lost_samples": HOP} == stream.counters["audio"]
+    assert stream.counters["lidar"]["invalid"] == 1
+    assert np.isfinite(after.outputs["out"]).all()
+    assert not duo.audio.given[-1][0][0, :HOP].any()
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "text"),
+    [
+        ("push_frame", np.zeros((4, 4), np.uint8), r"\[H, W, 3\] uint8"),
+        ("push_frame", np.zeros((0, 4, 3), np.uint8), "image: .* no pixels"),
+        ("push_audio", np.zeros(4, np.int16), r"\[N\] float32"),
+        ("push_tensor", np.zeros(4, np.float32), "lidar: the tensor is"),
+        ("push_tensor", [1.0, 2.0, 3.0], "lidar: the tensor is a numpy array"),
+        ("push_text", "left", "no such port"),
+    ],
+)
+def test_what_does_not_fit_is_refused_where_it_is_pushed(duo, method, data, text):
+    stream = duo.warm()
+    with pytest.raises(mmedge.InputError, match=text):
+        getattr(stream, method)(data, T0 + NS // 100)
+    hear(stream, 1)
+    assert len(predictions(stream, 2)) == 2
+
+
+def test_pictures_that_come_while_one_is_encoded_make_the_oldest_go(duo):
+    stream = duo.warm()
+    duo.item.open.clear()
+    duo.item.busy.clear()
+    for i in range(1, 7):
+        stream.push_frame(picture(10 + i), T0 + i * CAMERA_NS)
+        if i == 1:
+            assert duo.item.busy.wait(5)
+    assert stream.counters["image"]["dropped"] == 3
+    duo.item.open.set()
+    until(lambda: stream.branches["image"].newest[1] == T0 + 6 * CAMERA_NS)
+    seen = [given[0][0, 0] for given in duo.item.given[-3:]]
+    for values, i in zip(seen, (1, 5, 6), strict=True):
+        np.testing.assert_array_equal(values, gray(picture(10 + i)))
+
+
+def test_sound_that_waits_too_long_brings_one_decision_on_the_newest(duo):
+    stream = duo.warm()
+    stream.poll()
+    duo.audio.open.clear()
+    duo.audio.busy.clear()
+    hear(stream, 4)
+    assert duo.audio.busy.wait(5)
+    sleep(0.11)
+    duo.audio.open.set()
+    made = predictions(stream, 2)
+    assert [p.t_ns for p in made] == [T0 + HOP_NS, T0 + 4 * HOP_NS]
+    assert stream.totals["passed_over"] == 2
+    np.testing.assert_array_equal(duo.audio.given[-1][0][0, -HOP:], sound(HOP, seed=3))
+
+
+def test_more_than_a_second_of_sound_that_nobody_encodes_makes_the_oldest_go(duo):
+    stream = duo.warm()
+    duo.audio.open.clear()
+    hear(stream, 130)
+    assert 28 <= stream.counters["audio"]["dropped"] <= 31
+    duo.audio.open.set()
+    until(lambda: stream.branches["audio"].newest[1] == T0 + 130 * HOP_NS)
+    np.testing.assert_array_equal(duo.audio.given[-1][0][0, -HOP:], sound(HOP, seed=129))
+
+
+def test_ticks_of_a_grid_go_on_when_no_sensor_gives_anything(duo):
+    stream = duo.warm("200hz")
+    made = predictions(stream, 20)
+    assert all(b.t_ns - a.t_ns == 5_000_000 for a, b in pairwise(made))
+    assert all(b.age_ms["audio"] > a.age_ms["audio"] for a, b in pairwise(made))
+    assert all(p.latency_ns > 0 for p in made)
+
+
+def test_a_grid_follows_a_clock_that_is_set(duo):
+    offset = [0]
+    stream = duo.warm("200hz", clock=lambda: monotonic_ns() + offset[0])
+    first = predictions(stream, 3)
+    for step in (3600 * NS, -7200 * NS):
+        before_ns, offset[0] = monotonic_ns() + offset[0], offset[0] + step
+        until(lambda: stream.poll() or True)
+        got = predictions(stream, 8)
+        assert abs(got[-1].t_ns - before_ns - step) < NS
+    assert stream.totals["clock_jumps"] == 2
+    assert first
+
+
+@pytest.mark.parametrize("by_ns", [3600 * NS, -3600 * NS])
+def test_decisions_go_on_while_the_window_of_a_sensor_whose_clock_was_set_fills_again(duo, by_ns):
+    stream = duo.warm(max_age_ms={"image": 200})
+    stream.poll()
+    stream.push_frame(picture(5), T0 + by_ns)
+    hear(stream, 3)
+    assert [p.age_ms["image"] for p in predictions(stream, 3)] == [10, 20, 30]
+    for i in range(1, FRAMES):
+        stream.push_frame(picture(5 + i), T0 + by_ns + i * CAMERA_NS)
+        until(lambda i=i: stream.runs["image.item"] == FRAMES + 1 + i)
+    until(lambda: stream.branches["image"].newest[1] > T0 + by_ns)
+    hear(stream, 1, first=3)
+    (after,) = predictions(stream, 1)
+    assert stream.counters["image"]["jumps"] == 1
+    what = "ahead of the tick" if by_ns > 0 else "more than 200 ms"
+    assert [what in reason for reason in after.degraded] == [True]
+
+
+def test_what_is_not_encoded_by_the_deadline_is_served_from_before_with_its_age(duo):
+    stream = duo.warm(deadline_ms=20)
+    predictions(stream, 1)
+    duo.audio.open.clear()
+    hear(stream, 3)
+    made = predictions(stream, 3)
+    assert [p.age_ms["audio"] for p in made] == [10, 20, 30]
+    assert [p.degraded for p in made] == [(f"audio: not ready by the deadline, {age} ms old",) for age in (10, 20, 30)]
+    assert all(p.latency_ns >= 20_000_000 for p in made)
+    assert stream.totals["late"] >= 3
+    duo.audio.open.set()
+    until(lambda: stream.branches["audio"].newest[1] == T0 + 3 * HOP_NS)  # those in between are not encoded
+    assert len(duo.audio.given) == 3
+    assert stream.poll() == []
+    hear(stream, 1, first=3)
+    assert [(p.age_ms["audio"], p.degraded) for p in predictions(stream, 1)] == [(0, ())]
+
+
+def test_a_tick_that_is_ready_does_not_wait_for_its_deadline(duo):
+    stream = duo.warm(deadline_ms=5000)
+    hear(stream, 5)
+    assert all(p.latency_ns < NS and p.degraded == () for p in predictions(stream, 6))
+    assert stream.totals["late"] == 0
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_data_older_than_its_limit_degrades_the_prediction(duo, live):
+    stream = duo.warm(live=live, max_age_ms={"image": 25}) if live else _warm_serial(duo)
+    hear(stream, 4)
+    made = predictions(stream, 4)[-4:]
+    assert [p.degraded for p in made] == [(), (), ("image: 30 ms old, more than 25 ms",), made[3].degraded]
+
+
+def _warm_serial(duo):
+    stream = duo.stream(live=False, max_age_ms={"image": 25})
+    for i in range(FRAMES):
+        stream.push_frame(picture(i), T0 - (FRAMES - 1 - i) * CAMERA_NS)
+    stream.push_tensor(np.ones(3, np.float32), T0)
+    stream.push_audio(sound(WINDOW), T0 - WINDOW * NS // RATE_HZ)
+    return stream
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"deadline_ms": 5, "live": False}, "deadline_ms needs a live stream"),
+        ({"deadline_ms": 0}, "deadline_ms is 0"),
+        ({"max_age_ms": {"sonar": 5}}, "names 'sonar'; the model has image, audio, lidar"),
+        ({"max_age_ms": -1}, "max_age_ms of image is -1"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(duo, options, text):
+    with pytest.raises(mmedge.InputError, match=text):
+        duo.stream(**options)
+
+
+def test_several_models_in_one_process_do_not_disturb_one_another():
+    pairs = [Duo() for _ in range(3)]
+    streams = [duo.warm() for duo in pairs]
+    pushers = [Thread(target=hear, args=(stream, 20)) for stream in streams]
+    for thread in pushers:
+        thread.start()
+    made = [[(p.t_ns, p.outputs["out"].tolist()) for p in predictions(stream, 21)] for stream in streams]
+    for thread in pushers:
+        thread.join()
+    assert made[0] == made[1] == made[2]
+    for duo in pairs:
+        duo.close()
+    assert names_of_threads() == []
+
+
+def test_a_stream_that_nobody_closed_does_not_keep_the_interpreter(reference_bundle: Path):
+    program = (
+        "import sys, mmedge, numpy as np\n"
+        "stream = mmedge.load(sys.argv[1]).stream('100hz', live=True)\n"
+        "stream.push_audio(np.zeros(16000, np.float32), 0)\n"
+        "print('end')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, reference_bundle], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (told.returncode, told.stdout, told.stderr) == (0, "end\n", "")
