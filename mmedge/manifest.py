@@ -9,7 +9,18 @@ from mmedge.errors import BundleError, BundleVersionError
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings, TextSettings
 from mmedge.records import from_plain, to_plain
 
-__all__ = ["SCHEMA", "FileRecord", "Manifest", "Output", "Port", "Stage", "TensorSpec", "Variant", "read_manifest"]
+__all__ = [
+    "SCHEMA",
+    "FileRecord",
+    "Manifest",
+    "Output",
+    "Port",
+    "Stage",
+    "StagePlan",
+    "TensorSpec",
+    "Variant",
+    "read_manifest",
+]
 
 SCHEMA = 1
 Modality = Literal["camera", "audio", "text", "tensor", "state"]
@@ -134,11 +145,41 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """How one stage of a variant was made from the fp32 graph and the calibration.
+
+    Attributes:
+        precision: What it computes in: fp32, fp16, bf16, int8, fp8, or int8-weights and int4, which only store so.
+        method: How the ranges of its activations were chosen.
+        exact: Operators that stayed in float32, because of what they would have cost.
+        wide: Products that compute in float32 with 8-bit weights, because they are faster so.
+    """
+
+    precision: str
+    method: Literal["minmax", "entropy", "percentile", "mse"] = "minmax"
+    exact: tuple[str, ...] = ()
+    wide: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One set of files for all stages, and the backends it is for."""
+    """One set of files for all stages, and the backends it is for.
+
+    Attributes:
+        files: The graph file of each stage.
+        backends: The libraries that it was made for; others may run it, too, for comparison.
+        stages: How each stage was made; empty for the fp32 graphs themselves.
+        drop: Largest loss of an output's score against fp32, of 1; None if it was not measured.
+        note: What one should know before using it, "" for nothing.
+        tolerances: How far recorded tensors may be from fp32; twice what they were where the variant was made.
+    """
 
     files: dict[str, str]
     backends: tuple[str, ...]
+    stages: dict[str, StagePlan] = field(default_factory=dict)
+    drop: float | None = None
+    note: str = ""
+    tolerances: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +207,7 @@ class Manifest:
         kept_whole: Why the model was not split, if it was not.
         golden: File with real inputs and the outputs of the original model.
         files: Every file of the bundle but the manifest itself, by its relative path.
+        calibration: File with ranges and statistics of its tensors, "" if it was not calibrated.
 
     Raises:
         BundleError: The parts do not fit together.
@@ -184,6 +226,7 @@ class Manifest:
     files: dict[str, FileRecord]
     kept_whole: str = ""
     notes: tuple[str, ...] = field(default=())
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -192,8 +235,11 @@ class Manifest:
         for name, variant in self.variants.items():
             if variant.files.keys() != {stage.name for stage in self.stages}:
                 raise BundleError(f"variant {name} does not have one file for each stage")
+            if variant.stages and variant.stages.keys() != variant.files.keys():
+                raise BundleError(f"variant {name} does not say of each stage how it was made")
         wanted = {self.golden, *(path for variant in self.variants.values() for path in variant.files.values())}
         wanted |= {port.text.tokenizer for port in self.ports.values() if port.text}
+        wanted |= {self.calibration} - {""}
         if lost := sorted(wanted - self.files.keys()):
             raise BundleError(f"{lost[0]} is used but not listed among the files")
 

@@ -23,6 +23,7 @@ from mmedge_export.cut import CutGraph
 from mmedge_export.isolate import write_arrays
 from mmedge_export.samples import Sample, stack
 from mmedge_export.source import Source
+from mmedge_export.swap import exchange
 
 __all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
 
@@ -64,6 +65,8 @@ def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _swap(draft: Path, out: Path) -> None:
+    if out.exists() and exchange(draft, out):  # what was there vanishes with the draft's name
+        return
     old = draft.with_name(f"{draft.name}.old")
     replaced = out.exists()
     if replaced:

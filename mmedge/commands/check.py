@@ -24,7 +24,7 @@ class Replayed:
     Attributes:
         tensor: Its name.
         difference: Largest absolute difference from the recording.
-        tolerance: What is allowed: a multiple of the model's own rounding noise for outputs.
+        tolerance: What is allowed: a multiple of the model's own rounding noise for outputs, for variants more.
         holds: Whether it is.
     """
 
@@ -37,13 +37,15 @@ class Replayed:
 @click.command("check", short_help="Replay the recorded inputs on this device and compare.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--backend", default="auto", help="auto or onnxruntime-cpu")
+@click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; others may differ by more.")
 @click.option("--json", "json_output", is_flag=True, help="Print the report as JSON.")
-def check_command(bundle: Path, backend: str, *, json_output: bool) -> int:
+def check_command(bundle: Path, backend: str, variant: str, *, json_output: bool) -> int:
     """Replay BUNDLE's golden inputs from raw sensor data and compare with what PyTorch gave at export.
 
-    Ends with status 1 when a difference is larger than allowed.
+    Ends with status 1 when a difference is larger than allowed: a multiple of rounding noise, or, for a quantized
+    variant, twice what it was where the variant was made.
     """
-    rows = replay_golden(open_bundle(bundle), backend)
+    rows = replay_golden(open_bundle(bundle), backend, variant)
     passed = all(row.holds for row in rows)
     if json_output:
         click.echo(as_json({"bundle": str(bundle), "passed": passed, "tensors": rows}))
@@ -56,7 +58,7 @@ def check_command(bundle: Path, backend: str, *, json_output: bool) -> int:
     return 0 if passed else 1
 
 
-def replay_golden(bundle: Bundle, backend: str = "auto") -> list[Replayed]:
+def replay_golden(bundle: Bundle, backend: str = "auto", variant: str = "fp32") -> list[Replayed]:
     """Run the recorded sensor data through front ends and stages.
 
     Raises:
@@ -67,7 +69,7 @@ def replay_golden(bundle: Bundle, backend: str = "auto") -> list[Replayed]:
     names = [key.partition("/")[2] for key in golden if key.startswith(("tensor/", "output/"))]
     made: dict[str, list[Array]] = {name: [] for name in names}
     fronts = {name: front_end(port, bundle.read) for name, port in manifest.ports.items()}
-    with load(bundle.path, backend=backend) as model:
+    with load(bundle.path, backend=backend, variant=variant) as model:
         graph = model.new_graph()
         for i in range(len(golden[f"sensor/{next(iter(manifest.ports))}"])):
             for name, front in fronts.items():
@@ -76,10 +78,11 @@ def replay_golden(bundle: Bundle, backend: str = "auto") -> list[Replayed]:
             for name in names:
                 tensor = manifest.results[name] if f"output/{name}" in golden else name
                 made[name].append(graph.tensors[tensor].copy())
-    return [_compare(golden, name, np.stack(made[name])) for name in names]
+    wider = manifest.variants[variant].tolerances
+    return [_compare(golden, name, np.stack(made[name]), wider.get(name, 0.0)) for name in names]
 
 
-def _compare(golden: dict[str, Array], name: str, made: Array) -> Replayed:
+def _compare(golden: dict[str, Array], name: str, made: Array, wider: float) -> Replayed:
     if f"output/{name}" in golden:
         expected, tolerance = golden[f"output/{name}"], float(golden[f"tolerance/{name}"])
         made = made[:, 0]
@@ -88,4 +91,5 @@ def _compare(golden: dict[str, Array], name: str, made: Array) -> Replayed:
         tolerance = INSIDE_TOLERANCE * float(np.abs(expected).max())
     with np.errstate(invalid="ignore"):  # the difference of two infinities is no number, and not allowed
         difference = float(np.abs(made.astype(np.float64) - expected).max())
+    tolerance += wider
     return Replayed(tensor=name, difference=difference, tolerance=tolerance, holds=difference <= tolerance)

@@ -27,7 +27,7 @@ def inspect_command(bundle: Path, rates: str | None, *, json_output: bool) -> No
         report = {"manifest": manifest, "costs": costs, "saving": saving}
         click.echo(as_json(report))
         return
-    for part in (_ports(manifest), _stages(manifest, costs), _saving(manifest, saving)):
+    for part in (_ports(manifest), _stages(manifest, costs), _saving(saving), _variants(manifest)):
         click.echo(part + "\n")
 
 
@@ -86,12 +86,32 @@ def _stages(manifest: Manifest, costs: list[StageCost]) -> str:
     return "\n".join([text, *reasons, *manifest.notes])
 
 
-def _saving(manifest: Manifest, saving: Saving) -> str:
+def _saving(saving: Saving) -> str:
     rates = ", ".join(f"{port} {rate:.4g}/s" for port, rate in saving.rates_hz.items())
     return (
         f"at {rates} and {saving.decisions_hz:.4g} decisions/s\n"
         f"  whole model at every decision  {saving.unsplit_ms:7.1f} ms of work per second\n"
         f"  each stage at its own rate     {saving.staged_ms:7.1f} ms of work per second, "
-        f"{saving.ratio:.0%} of it ({1 / saving.ratio:.1f} times less)\n"
-        f"variants: {', '.join(manifest.variants)}"
+        f"{saving.ratio:.0%} of it ({1 / saving.ratio:.1f} times less)"
     )
+
+
+def _variants(manifest: Manifest) -> str:
+    sizes = {
+        name: sum(manifest.files[file].bytes for file in v.files.values()) for name, v in manifest.variants.items()
+    }
+    rows = []
+    for name, variant in manifest.variants.items():
+        made = dict.fromkeys(plan.precision for plan in variant.stages.values())
+        kept = sum(len(plan.exact) for plan in variant.stages.values())
+        rows.append(
+            [
+                name,
+                f"{sizes[name] / 1024:.0f}",
+                "-" if variant.drop is None else f"{variant.drop:.2%}",
+                ", ".join(made) or name,
+                f"{kept} layers" if kept else "-",
+                ", ".join(variant.backends),
+            ]
+        )
+    return table(["variant", "KiB", "drop", "computes in", "kept in fp32", "for"], rows, left=(0, 3, 4, 5))

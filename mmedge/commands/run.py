@@ -35,15 +35,23 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 @click.option(
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )
+@click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
-def run_command(
-    bundle: Path, camera: Path | None, audio: Path | None, tick: str | None, jsonl: Path | None, *, allow_short: bool
+def run_command(  # noqa: PLR0913 - one parameter for each option
+    bundle: Path,
+    camera: Path | None,
+    audio: Path | None,
+    tick: str | None,
+    jsonl: Path | None,
+    variant: str,
+    *,
+    allow_short: bool,
 ) -> None:
     """Run BUNDLE on a recording in the recording's own time, and print what it decides."""
     if jsonl is not None:
         _refuse_to_overwrite(jsonl, [path for path in (camera, audio) if path])
     with ExitStack() as stack:
-        model = stack.enter_context(load(bundle))
+        model = stack.enter_context(load(bundle, variant=variant))
         run = stack.enter_context(open_run(model, camera=camera, audio=audio, tick=tick, allow_short=allow_short))
         predictions = _one_or_more(run, camera, audio)
         if jsonl is None:

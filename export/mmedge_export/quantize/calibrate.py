@@ -1,0 +1,133 @@
+"""Runs the fp32 stages on calibration windows and notes what their tensors are like."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from mmedge.backends.ort import OrtSession
+from mmedge.bundle import Bundle
+from mmedge.calibration import Calibration, EmbeddingStatistics, Moments, TensorRange
+from mmedge.errors import InputError
+from mmedge.manifest import Manifest, Stage
+from mmedge.types import Array
+from mmedge_export.graph import tensor_specs
+from mmedge_export.quantize.ranges import Histogram
+from mmedge_export.quantize.runner import run_windows, stage_inputs
+from mmedge_export.quantize.windows import Windows
+
+__all__ = ["calibrate", "embeddings", "model_sha256", "pack_moments"]
+
+SCHEMA = 1
+FP32 = "fp32"
+QUANTILES = (0.5, 0.9, 0.99, 1.0)
+FLOOR = 1e-3  # of the mean spread: an element that never changed still has a spread
+
+
+def calibrate(bundle: Bundle, windows: Windows) -> tuple[Calibration, dict[str, Array], dict[str, Array]]:
+    """Ranges of every activation and statistics of every embedding.
+
+    Args:
+        bundle: Its fp32 graphs are run.
+        windows: What they are given.
+
+    Returns:
+        The calibration, the arrays of its .npz, and every tensor between stages, [W, ...].
+
+    Raises:
+        InputError: A stage makes NaN or infinity of the data.
+    """
+    manifest = bundle.manifest
+    graphs = {name: bundle.read(file) for name, file in manifest.variants[FP32].files.items()}
+    tensors = run_windows(manifest, graphs, windows)
+    ranges = {
+        stage.name: _stage_ranges(manifest, stage, onnx.load_from_string(graphs[stage.name]), tensors)
+        for stage in manifest.stages
+    }
+    ports = embeddings(manifest)
+    moments = {name: _moments(tensors[name]) for name in ports}
+    arrays = {f"mean/{name}": moment.mean for name, moment in moments.items()}
+    arrays |= {f"std/{name}": moment.std for name, moment in moments.items()}
+    calibration = Calibration(
+        schema=SCHEMA,
+        model_sha256=model_sha256(manifest),
+        data_sha256=windows.sha256,
+        real=windows.real,
+        windows=len(windows),
+        sources=windows.sources,
+        ranges=ranges,
+        embeddings={name: _statistics(tensors[name], moments[name], ports[name]) for name in ports},
+        moments_sha256=hashlib.sha256(pack_moments(arrays)).hexdigest(),
+    )
+    return calibration, arrays, tensors
+
+
+def model_sha256(manifest: Manifest) -> str:
+    """Of the fp32 graphs, so that other weights are noticed."""
+    files = manifest.variants[FP32].files
+    lines = [f"{stage.name} {manifest.files[files[stage.name]].sha256}\n" for stage in manifest.stages]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def embeddings(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """Tensors that one stage makes and another reads, and the sensors that they depend on."""
+    read = {name for stage in manifest.stages for name in stage.inputs}
+    return {name: stage.ports for stage in manifest.stages for name in stage.outputs if name in read}
+
+
+def pack_moments(arrays: Mapping[str, Array]) -> bytes:
+    """The bytes of the .npz; the same arrays always give the same bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _stage_ranges(
+    manifest: Manifest, stage: Stage, model: onnx.ModelProto, tensors: Mapping[str, Array]
+) -> dict[str, TensorRange]:
+    observed, names = _with_all_outputs(model)
+    session = OrtSession(observed.SerializeToString(), threads=1, name=stage.name)
+    histograms = {name: Histogram() for name in names}
+    for i in range(len(tensors[stage.inputs[0]])):
+        for inputs in stage_inputs(manifest, stage, {name: tensors[name][i] for name in stage.inputs}):
+            values = session.run(inputs) | inputs
+            for name, histogram in histograms.items():
+                if not histogram.add(values[name]):
+                    raise InputError(
+                        f"stage {stage.name} makes NaN or infinity of window {i} (tensor {name}); "
+                        "leave it out of the calibration data, or mend the model"
+                    )
+    return {name: histogram.range() for name, histogram in histograms.items()}
+
+
+def _with_all_outputs(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Sequence[str]]:
+    """The graph with every float tensor among its outputs, and the names of these, its float inputs included."""
+    specs = tensor_specs(model)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    floats = [name for name, spec in specs.items() if spec.dtype == "float32" and name not in weights]
+    observed = onnx.ModelProto()
+    observed.CopyFrom(model)
+    there = {value.name for value in (*observed.graph.output, *observed.graph.input)}
+    for name in floats:
+        if name not in there:
+            shape = list(specs[name].shape)
+            observed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    return observed, floats
+
+
+def _moments(values: Array) -> Moments:
+    mean = values.mean(0, dtype=np.float64)
+    std = values.std(0, dtype=np.float64)
+    floor = max(FLOOR * float(std.mean()), float(np.finfo(np.float32).tiny))
+    return Moments(mean=mean.astype(np.float32), std=np.maximum(std, floor).astype(np.float32))
+
+
+def _statistics(values: Array, moments: Moments, ports: tuple[str, ...]) -> EmbeddingStatistics:
+    distances = [moments.distance(value) for value in values]
+    return EmbeddingStatistics(
+        ports=ports,
+        distances={f"{q:g}": float(np.quantile(distances, q)) for q in QUANTILES},
+        magnitude=float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))),
+    )

@@ -1,0 +1,166 @@
+"""Calibration data in recordings: the windows that the runtime would see, at the ticks at which it would decide."""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmedge.bundle import Bundle
+from mmedge.errors import InputError
+from mmedge.manifest import Manifest
+from mmedge.model import LoadReport, Model
+from mmedge.replay import open_run
+from mmedge.stages import StageGraph
+from mmedge.types import NS, Array
+from mmedge_export.quantize.windows import Moment
+
+__all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "read_clip", "read_labels"]
+
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
+AUDIO_SUFFIXES = {".flac", ".m4a", ".mp3", ".ogg", ".wav"}
+LABELS = "labels.json"
+
+Tensors = dict[str, Array]
+
+
+class _WindowCapture(StageGraph):
+    """Stands where the stages would, keeps the windows of some decisions and computes nothing.
+
+    Without item stages every camera feed assembles whole windows, which a stream proves to be the same thing.
+    """
+
+    def __init__(self, manifest: Manifest, limit: int) -> None:
+        self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
+        self.items = {}
+        self.work_ns = dict.fromkeys((stage.name for stage in manifest.stages), 0)
+        self.runs = dict(self.work_ns)
+        self.kept: list[tuple[int, Tensors]] = []
+        self._ports = tuple(manifest.ports)
+        self._limit = limit
+        self._consecutive = bool(manifest.states)
+        self._every = 1
+        self._decisions = 0
+
+    @property
+    def full(self) -> bool:
+        """Nothing more is wanted."""
+        return self._consecutive and len(self.kept) >= self._limit
+
+    def mark(self, ports: Collection[str]) -> None:
+        """Nothing is computed, so nothing is stale."""
+
+    def load_window(self, port: str, window: Array) -> None:
+        """Take in a whole window of one port."""
+        self.tensors[port][0] = window
+
+    def run(self, only: Collection[str] | None = None) -> None:
+        """Keep every n-th decision, and fewer when they become many."""
+        if only is not None or self.full:
+            return
+        if self._decisions % self._every == 0:
+            self.kept.append((self._decisions, {name: self.tensors[name].copy() for name in self._ports}))
+        self._decisions += 1
+        if not self._consecutive and len(self.kept) >= 2 * self._limit:
+            self._every *= 2
+            self.kept = [row for row in self.kept if row[0] % self._every == 0]
+
+    def feed_back(self) -> None:
+        """States are computed later, with the graphs."""
+
+
+class _WindowModel(Model):
+    """A model whose streams keep windows instead of computing."""
+
+    def __init__(self, bundle: Bundle, limit: int) -> None:
+        report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
+        super().__init__(bundle, {}, report)
+        self.capture = _WindowCapture(bundle.manifest, limit)
+
+    def new_graph(self) -> StageGraph:
+        return self.capture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Label:
+    """What is true of an output from one time to another, ``[start_s, end_s)``."""
+
+    start_s: float
+    end_s: float
+    value: object
+
+
+Labels = Mapping[str, list[_Label]]
+
+
+def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Moment]:
+    """Moments of one recording, at the model's default tick.
+
+    Args:
+        path: A video with a WAV of the same name beside it or a sound track inside, or a sound file.
+        bundle: Of a model with at most one camera and one microphone.
+        limit: How many at most, evenly spread over the clip; of a recurrent model the first ones.
+        labels: What is true when, by output.
+
+    Raises:
+        InputError: The model needs something else, or the clip is too short for a decision.
+        SourceError: It cannot be read, has no sound for a model that hears, or is cut off.
+    """
+    model = _WindowModel(bundle, limit)
+    modalities = {port.modality for port in bundle.manifest.ports.values()}
+    sees, times = "camera" in modalities, []
+    with open_run(model, camera=path if sees else None, audio=None if sees else path) as run:
+        for prediction in run:
+            times.append(prediction.t_ns)
+            if model.capture.full:
+                break
+    kept = model.capture.kept
+    if not kept:
+        raise InputError(f"{path} is too short for one decision; give longer clips")
+    chosen = np.unique(np.linspace(0, len(kept) - 1, min(limit, len(kept))).round().astype(int))
+    states = bool(bundle.manifest.states)
+    return [
+        Moment(ports=kept[i][1], labels=_truths(labels, times[kept[i][0]] / NS), begins=not states or place == 0)
+        for place, i in enumerate(chosen)
+    ]
+
+
+def _truths(labels: Labels, t_s: float) -> dict[str, object]:
+    found = {}
+    for output, spans in labels.items():
+        for span in spans:
+            if span.start_s <= t_s < span.end_s:
+                found[output] = span.value
+    return found
+
+
+def read_labels(path: Path, manifest: Manifest) -> dict[str, Labels]:
+    """The labels of clips, by the name of the clip without its suffix.
+
+    Args:
+        path: JSON: ``{"CLIP": {"OUTPUT": VALUE}}``; a VALUE that holds for a part only is ``[[from_s, to_s, VALUE]]``.
+        manifest: Of the model.
+
+    Raises:
+        InputError: It is no such file.
+    """
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            Path(clip).stem: {name: _spans(value) for name, value in outputs.items()}
+            for clip, outputs in document.items()
+        }
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        outputs = ", ".join(manifest.outputs)
+        raise InputError(
+            f'{path} cannot be read ({error}); expected {{"CLIP": {{"OUTPUT": VALUE}}}}, outputs are {outputs}'
+        ) from error
+
+
+def _spans(value: object) -> list[_Label]:
+    if isinstance(value, list) and value and all(isinstance(span, list) and len(span) == 3 for span in value):
+        return [_Label(start_s=float(start), end_s=float(end), value=truth) for start, end, truth in value]
+    return [_Label(start_s=float("-inf"), end_s=float("inf"), value=value)]

@@ -1,0 +1,72 @@
+"""8-bit graphs for ONNX Runtime on CPUs: asymmetric u8 activations and s8 weights, which VNNI and DOT units multiply.
+
+The rules of ONNX Runtime's own quantizer place Q and DQ, because its optimiser recognises what they make; the ranges,
+and which operators take part, are ours.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+from onnx import shape_inference
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from mmedge.calibration import Method, TensorRange
+from mmedge_export.quantize.placement import followers, products
+from mmedge_export.quantize.reductions import faster_reductions
+from mmedge_export.quantize.tidy import tidied
+from mmedge_export.quantize.weights import eight_bit_weights
+
+__all__ = ["int8_cpu", "weights_only"]
+
+
+def int8_cpu(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, TensorRange],
+    method: Method,
+    exact: Collection[str] = (),
+    wide: Collection[str] = (),
+) -> onnx.ModelProto:
+    """A stage for ONNX Runtime's CPU provider.
+
+    Args:
+        model: The fp32 stage, nodes named, shapes static.
+        ranges: Of its activations.
+        method: How they are clipped.
+        exact: Products that stay as they are, because they cost accuracy.
+        wide: Products that compute in float32 with weights stored in 8 bits, because they are faster so.
+    """
+    chosen = [name for name in products(model) if name not in exact and name not in wide]
+    prepared = faster_reductions(model)
+    if chosen:
+        nodes = [*chosen, *followers(model, chosen)]
+        types = {node.op_type for node in prepared.graph.node if node.name in nodes}
+        quantizer = QDQQuantizer(
+            shape_inference.infer_shapes(prepared),
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=_tensors_data(ranges, method),
+            nodes_to_quantize=nodes,
+            nodes_to_exclude=[],
+            op_types_to_quantize=sorted(types),
+            extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+        )
+        prepared = quantizer.quantize_model()
+    return tidied(eight_bit_weights(prepared, exact), model)
+
+
+def weights_only(model: onnx.ModelProto, exact: Collection[str] = ()) -> onnx.ModelProto:
+    """A stage that computes in float32 and stores its weights in 8 bits."""
+    return tidied(eight_bit_weights(faster_reductions(model), exact), model)
+
+
+def _tensors_data(ranges: Mapping[str, TensorRange], method: Method) -> TensorsData:
+    data = {}
+    for name, given in ranges.items():
+        low, high = given.clipped(method)
+        data[name] = TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+    return TensorsData(CalibrationMethod.MinMax, data)

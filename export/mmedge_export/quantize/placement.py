@@ -1,0 +1,83 @@
+"""Which operators of a stage are worth 8-bit values, and what follows from choosing some of them."""
+
+from collections.abc import Collection, Mapping
+
+import onnx
+
+from mmedge_export.graph import Shapes, count_macs, tensor_specs
+
+__all__ = ["PRODUCTS", "followers", "named", "products", "stem", "weights_of"]
+
+PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+MOVERS = {
+    *("Clip", "Concat", "Flatten", "MaxPool", "Relu", "Reshape", "Slice", "Split", "Squeeze", "Transpose"),
+    "Unsqueeze",
+}
+JOINS = {"Add", "AveragePool", "GlobalAveragePool"}
+NARROW = 8  # channels; below, the CPU's 8-bit convolutions gather single bytes and are slower than float ones
+
+
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model, where every node has a name of its own."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    taken: set[str] = set()
+    for place, node in enumerate(copy.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{place}_{next(iter(node.output), '')}"
+        taken.add(node.name)
+    return copy
+
+
+def products(model: onnx.ModelProto) -> dict[str, int]:
+    """Names of the matrix products and convolutions of float32 numbers, and their multiply-accumulates.
+
+    Args:
+        model: With static shapes and named nodes.
+    """
+    specs = tensor_specs(model)
+    return {
+        node.name: count_macs(node, specs)
+        for node in model.graph.node
+        if node.op_type in PRODUCTS and _is_float(node, specs)
+    }
+
+
+def stem(model: onnx.ModelProto) -> set[str]:
+    """Convolutions of few channels, as the first one of a picture or a spectrogram."""
+    specs = tensor_specs(model)
+    return {
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.input[1] in specs and specs[node.input[1]].shape[1] < NARROW
+        and all(a.name != "group" or a.i == 1 for a in node.attribute)
+    }  # fmt: skip
+
+
+def followers(model: onnx.ModelProto, chosen: Collection[str]) -> list[str]:
+    """Operators between the chosen ones that can stay with 8-bit values: sums, pools, and what only moves values.
+
+    Args:
+        model: With named nodes.
+        chosen: Names of products that take 8-bit values.
+    """
+    weights = {tensor.name for tensor in model.graph.initializer}
+    small = {name for node in model.graph.node if node.name in chosen for name in node.input if name not in weights}
+    found = []
+    for node in model.graph.node:  # in the order in which they run
+        dynamic = [name for name in node.input if name and name not in weights]
+        if node.name in chosen:
+            small |= set(node.output)
+        elif dynamic and node.op_type in MOVERS | JOINS and set(dynamic) <= small:
+            found.append(node.name)
+            small |= set(node.output)
+    return found
+
+
+def weights_of(model: onnx.ModelProto) -> Mapping[str, onnx.TensorProto]:
+    """Initialisers by name."""
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def _is_float(node: onnx.NodeProto, specs: Shapes) -> bool:
+    return all(name in specs and specs[name].dtype == "float32" for name in node.input[:2])

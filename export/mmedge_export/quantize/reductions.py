@@ -1,0 +1,76 @@
+"""Means and maxima over a leading axis, as ONNX Runtime's CPU kernels compute them fastest.
+
+A window of T embeddings is reduced over its first real axis. The kernels of ReduceMean and ReduceMax walk such an axis
+with a stride; a product with a row of 1/T, and the maximum of T parts, read the same values in order. Measured on
+[1, 8, 32, 15, 20] float32, one AVX-512 core: mean 55 us against 14, maximum 58 us against 33.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from mmedge_export.graph import Shapes, tensor_specs
+
+__all__ = ["faster_reductions"]
+
+MOST_PARTS = 64
+
+
+def faster_reductions(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with such reductions written differently; sums are taken in another order, maxima are exact.
+
+    Args:
+        model: With static shapes, at opset 18 or later (below, nothing is changed).
+    """
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    if next((entry.version for entry in model.opset_import if not entry.domain), 0) < 18:
+        return changed
+    specs = tensor_specs(model)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        axis = _leading_axis(node, specs, constants)
+        nodes += [node] if axis is None else _instead(node, axis, specs, changed.graph)
+    del changed.graph.node[:]
+    changed.graph.node.extend(nodes)
+    return changed
+
+
+def _leading_axis(node: onnx.NodeProto, specs: Shapes, constants: dict[str, onnx.TensorProto]) -> int | None:
+    """The axis, if there is exactly one, nothing but ones is before it and something is after it."""
+    if node.op_type not in {"ReduceMean", "ReduceMax"} or len(node.input) < 2 or node.input[1] not in constants:
+        return None
+    spec, made = specs.get(node.input[0]), specs.get(node.output[0])
+    axes = numpy_helper.to_array(constants[node.input[1]]).reshape(-1).tolist()
+    if spec is None or made is None or spec.dtype != "float32" or len(axes) != 1:
+        return None
+    axis = int(axes[0]) % len(spec.shape)
+    fits = prod(spec.shape[:axis]) == 1 and prod(spec.shape[axis + 1 :]) > 1 and 1 < spec.shape[axis] <= MOST_PARTS
+    return axis if fits else None
+
+
+def _instead(node: onnx.NodeProto, axis: int, specs: Shapes, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    shape, made, name = specs[node.input[0]].shape, specs[node.output[0]].shape, node.output[0]
+    parts = shape[axis]
+
+    def constant(suffix: str, value: np.typing.NDArray[np.generic]) -> str:
+        graph.initializer.append(numpy_helper.from_array(value, f"{name}.{suffix}"))
+        return f"{name}.{suffix}"
+
+    def reshaped(source: str, target: str, sizes: Sequence[int], suffix: str) -> onnx.NodeProto:
+        where = constant(f"{suffix}_shape", np.array(sizes, np.int64))
+        return helper.make_node("Reshape", [source, where], [target], name=f"{node.name}.{suffix}")
+
+    rows, result = f"{name}.rows", f"{name}.reduced"
+    begin = reshaped(node.input[0], rows, (parts, prod(shape[axis + 1 :])), "rows")
+    end = reshaped(result, name, made, "back")
+    if node.op_type == "ReduceMean":
+        row = constant("weights", np.full((1, parts), 1 / parts, np.float32))
+        return [begin, helper.make_node("MatMul", [row, rows], [result], name=f"{node.name}.mean"), end]
+    pieces = [f"{name}.part{i}" for i in range(parts)]
+    split = helper.make_node("Split", [rows], pieces, name=f"{node.name}.split", axis=0, num_outputs=parts)
+    return [begin, split, helper.make_node("Max", pieces, [result], name=f"{node.name}.max"), end]

@@ -1,0 +1,34 @@
+"""What every new graph goes through before it is kept."""
+
+import onnx
+from onnxruntime.quantization.onnx_model import ONNXModel
+
+__all__ = ["tidied"]
+
+STANDARD = {"", "ai.onnx"}
+
+
+def tidied(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its nodes in order and without what tools left in it, checked.
+
+    Args:
+        model: It is changed.
+        original: What it was made from; it keeps that one's IR version.
+    """
+    sorting = ONNXModel(model)
+    sorting.topological_sort()
+    model = sorting.model
+    used = {node.domain for node in model.graph.node}
+    kept = [entry for entry in model.opset_import if entry.domain in STANDARD or entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    weights = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    model.ir_version = original.ir_version
+    model.producer_name, model.producer_version = "mmedge", ""
+    onnx.checker.check_model(model, full_check=True)
+    return model
