@@ -111,6 +111,11 @@ class Decider:
                 observe(prediction)
         return True
 
+    def can_do_without(self, names: Collection[str], t_ns: int) -> bool:
+        """Whether a tick can be decided while nothing, or nothing any more, is there of some ports."""
+        choices = [self._choose(self._branches[name], t_ns, overdue=False) for name in names]
+        return all(choice.action in {"replace", "abstain"} for choice in choices)
+
     def _choose(self, branch: Branch, t_ns: int, *, overdue: bool) -> Choice:
         encoded, newest_ns = branch.newest
         held = self._held[branch.name]

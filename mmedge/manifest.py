@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from mmedge.errors import BundleError, BundleVersionError
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings, TextSettings
+from mmedge.policies import PolicyScore, PortPolicy
 from mmedge.records import from_plain, to_plain
 
 __all__ = [
@@ -208,6 +209,8 @@ class Manifest:
         golden: File with real inputs and the outputs of the original model.
         files: Every file of the bundle but the manifest itself, by its relative path.
         calibration: File with ranges and statistics of its tensors, "" if it was not calibrated.
+        policies: What to do while a port is missing, for ports that have something declared.
+        scores: What is left of each output while a port is missing.
 
     Raises:
         BundleError: The parts do not fit together.
@@ -227,6 +230,8 @@ class Manifest:
     kept_whole: str = ""
     notes: tuple[str, ...] = field(default=())
     calibration: str = ""
+    policies: dict[str, PortPolicy] = field(default_factory=dict)
+    scores: tuple[PolicyScore, ...] = ()
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -240,6 +245,8 @@ class Manifest:
         wanted = {self.golden, *(path for variant in self.variants.values() for path in variant.files.values())}
         wanted |= {port.text.tokenizer for port in self.ports.values() if port.text}
         wanted |= {self.calibration} - {""}
+        if lost := sorted(name for name in self.policies if name not in self.ports or self.ports[name].state):
+            raise BundleError(f"there is a policy for {lost[0]!r}, which is no sensor of the model")
         if lost := sorted(wanted - self.files.keys()):
             raise BundleError(f"{lost[0]} is used but not listed among the files")
 

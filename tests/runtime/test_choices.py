@@ -8,7 +8,7 @@ import pytest
 from duo import CAMERA_HZ, FRAMES, HOP, RATE_HZ, T0, WINDOW, manifest, picture, sound, until
 
 import mmedge
-from mmedge.choices import Choice, Sensed, max_age_policy
+from mmedge.choices import Choice
 from mmedge.commands.run import to_json_line
 from mmedge.types import NS
 
@@ -129,13 +129,6 @@ def test_a_policy_is_told_the_ages_of_what_is_new_and_of_what_is_held(duo):
     image = next(sensed for sensed in policy.told if sensed.port == "image")
     assert (image.t_ns, image.overdue) == (T0 + 2 * HOP * NS // RATE_HZ, False)
     assert (image.age_ms, image.held_age_ms) == (-30, 20)
-
-
-def test_no_limit_means_no_degradation():
-    sensed = Sensed(port="image", t_ns=0, age_ms=1e9, held_age_ms=None, overdue=False)
-    assert max_age_policy({})(sensed) == Choice()
-    assert max_age_policy({"image": 1e9 + 1})(sensed).reason == ""
-    assert "1000000000 ms old, more than 5 ms" in max_age_policy({"image": 5})(sensed).reason
 
 
 def test_attribution_and_observers_see_every_decision_before_states_advance(duo):
