@@ -18,7 +18,7 @@ from mmedge.types import Prediction
 
 __all__ = ["Attribute", "Decider", "Moment", "Observe"]
 
-Attribute = Callable[[StageGraph], Mapping[str, float] | None]
+Attribute = Callable[[StageGraph], Mapping[str, Mapping[str, float]] | None]
 Observe = Callable[[Prediction], None]
 
 

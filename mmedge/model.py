@@ -117,6 +117,7 @@ class Model:
         deadline_ms: float | None = None,
         max_age_ms: Mapping[str, float] | float | None = None,
         policies: Mapping[str, Sequence[str]] | None = None,
+        attribution: int | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> Stream:
         """Decisions on sensor data as it comes.
@@ -134,6 +135,8 @@ class Model:
                 ``prediction.degraded`` says.
             policies: By port, what to do while it is missing, instead of what the bundle declares: a list of "hold",
                 "mean" and "abstain", see :class:`mmedge.policies.PortPolicy`.
+            attribution: Say of every n-th decision how much each port contributed; 0 for only those that
+                ``stream.attribute_next()`` asks for. See :class:`mmedge.attribution.Attribution`.
             clock: Only live, for a rate such as "50hz": what the times of pushes are read from, in nanoseconds.
 
         Raises:
@@ -142,7 +145,12 @@ class Model:
             ClosedError: The model was closed.
         """
         options = StreamOptions(
-            live=live, deadline_ms=deadline_ms, max_age_ms=max_age_ms, policies=policies or {}, clock=clock
+            live=live,
+            deadline_ms=deadline_ms,
+            max_age_ms=max_age_ms,
+            policies=policies or {},
+            attribution=attribution,
+            clock=clock,
         )
         return Stream(self.manifest, self._open_sessions(), tick, self._fronts, options, self.read_baseline)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import inf
 from time import monotonic_ns
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from mmedge.branches import open_branches, open_head
 from mmedge.choices import Policy, parse_max_age
 from mmedge.concurrent import Concurrent
 from mmedge.decide import Decider
+from mmedge.distance import Distances
 from mmedge.errors import InputError
 from mmedge.feeds import FrontEnd, front_end
 from mmedge.health import Health, SensorHealth
@@ -28,6 +29,9 @@ from mmedge.stages import StageGraph
 from mmedge.ticks import parse_tick
 from mmedge.timers import Timing
 from mmedge.types import Array, AudioChunk, Packet, Prediction, TensorReading, TextMessage, VideoFrame
+
+if TYPE_CHECKING:
+    from mmedge.attribution import Attribution
 
 __all__ = ["Stream", "StreamOptions"]
 
@@ -46,6 +50,7 @@ class StreamOptions:
         max_age_ms: By port, or for all, instead of what the bundle declares: beyond it a port is missing.
         policies: By port, what to do while it is missing, instead of what the bundle declares.
         policy: What to decide on in place of each port; max_age_ms and policies have no effect beside it.
+        attribution: Every how many decisions to say what each port contributed; 0 only when asked to.
         clock: What a live stream reads the time of its grid from, in nanoseconds.
 
     Raises:
@@ -57,6 +62,7 @@ class StreamOptions:
     max_age_ms: Mapping[str, float] | float | None = None
     policies: Mapping[str, Sequence[str]] = field(default_factory=dict)
     policy: Policy | None = None
+    attribution: int | None = None
     clock: Callable[[], int] = monotonic_ns
 
     def __post_init__(self) -> None:
@@ -105,7 +111,7 @@ class Stream:
         tick: When to decide, as :func:`mmedge.ticks.parse_tick` reads it.
         fronts: The front end of every port; made here if left out.
         options: How to work.
-        baseline: Gives the statistics of the bundle, when a policy needs the mean embedding of a port.
+        baseline: Gives the statistics of the bundle, for mean embeddings and for what is unusual.
 
     Attributes:
         branches: What depends on one port alone, by port.
@@ -134,6 +140,12 @@ class Stream:
         self._health = Health(manifest.ports)
         policy = options.policy or self._ladder(manifest, options, baseline)
         self.decider = Decider(manifest, self.branches, open_head(manifest, sessions), policy, self._predictions)
+        self._attribution: "Attribution | None" = None
+        if options.attribution is not None:
+            self._attribution = _attribution(manifest, sessions, options.attribution, baseline)
+            self.decider.attribute = self._attribution
+        if baseline is not None and manifest.calibration:
+            self.decider.observers.append(Distances(baseline(), self.decider.head, self._health))
         self._engine: Engine
         if options.live:
             deadline_ns = None if options.deadline_ms is None else int(options.deadline_ms * 1e6)
@@ -150,7 +162,14 @@ class Stream:
     @property
     def totals(self) -> dict[str, int]:
         """Predictions so far, those that were dropped because nobody fetched them, and what else was counted."""
-        return {"ticks": self.decider.ticks, "unfetched": self._predictions.dropped, **self._engine.counts}
+        counts = {"ticks": self.decider.ticks, "unfetched": self._predictions.dropped, **self._engine.counts}
+        if (made := self._attribution) is not None:
+            counts |= {
+                "attributed": made.made,
+                "attribution_head_calls": made.head_calls,
+                "attribution_ns": made.work_ns,
+            }
+        return counts
 
     @property
     def health(self) -> dict[str, SensorHealth]:
@@ -232,6 +251,16 @@ class Stream:
         """Give what a source yields; see the methods for each kind."""
         self._push(self._port(port, MODALITIES[type(packet)]), packet)
 
+    def attribute_next(self) -> None:
+        """Let the next decision say how much each port contributed.
+
+        Raises:
+            InputError: The stream was opened without ``attribution``.
+        """
+        if self._attribution is None:
+            raise InputError("the stream was opened without attribution; open it with model.stream(attribution=0)")
+        self._attribution.ask()
+
     def _push(self, name: str, packet: Packet) -> None:
         self._health.see(name, packet)  # first, as what is wrong with it matters to the ticks that it brings
         self._engine.push(name, packet)
@@ -289,3 +318,13 @@ class Stream:
             what = "which of several ports it is for" if given is None else f"the port {given!r}"
             raise InputError(f"{modality} data needs {what}; the model has {', '.join(names) or 'no such port'}")
         return given
+
+
+def _attribution(
+    manifest: Manifest, sessions: Mapping[str, Session], every: int, baseline: Callable[[], Baseline] | None
+) -> "Attribution":
+    from mmedge.attribution import Attribution
+
+    if baseline is None:
+        raise InputError("attribution needs the mean embeddings of a bundle; open the stream with model.stream()")
+    return Attribution(manifest, sessions, baseline(), every)

@@ -74,6 +74,7 @@ def to_json_line(prediction: Prediction, manifest: Manifest) -> str:
             "fresh": prediction.fresh,
             "latency_ns": prediction.latency_ns,
             "degraded": prediction.degraded,
+            **({} if prediction.attribution is None else {"attribution": prediction.attribution}),
         }
     )
 

@@ -81,19 +81,19 @@ class _Sensor:
             self._facts = AudioHealth(port.audio.rate_hz)
         self._far = Alarm("unusual", enter_ms=1000, leave_ms=500, sick=False)
         self._history = History()
-        self._last_ns: int | None = None
+        self.last_ns: int | None = None
         self._distance: float | None = None
 
     def see(self, packet: Packet, now_ns: int) -> None:
         with self._lock:
-            if self._last_ns is not None:
-                if abs(packet.t_ns - self._last_ns) > JUMP_NS:
+            if self.last_ns is not None:
+                if abs(packet.t_ns - self.last_ns) > JUMP_NS:
                     self._begin()
-                elif packet.t_ns < self._last_ns and not isinstance(packet, AudioChunk):
+                elif packet.t_ns < self.last_ns and not isinstance(packet, AudioChunk):
                     return
             for t_ns, ailment in self._facts.see(packet):
                 self._history.note(t_ns, ailment)
-            self._last_ns = packet.available_ns
+            self.last_ns = packet.available_ns
             self._seen_ns = max(packet.available_ns, now_ns)  # a sensor whose own clock was set back is not gone
 
     def see_distance(self, t_ns: int, distance: float) -> None:
@@ -103,7 +103,7 @@ class _Sensor:
 
     def at(self, t_ns: int) -> Ailment | None:
         with self._lock:
-            if self._last_ns is None:
+            if self.last_ns is None:
                 return None
             if self._silent_ns and t_ns - self._seen_ns > self._silent_ns:
                 return Ailment(name="disconnected", since_ns=self._seen_ns)
@@ -114,7 +114,7 @@ class _Sensor:
         facts = dict(self._facts.facts)
         if self._distance is not None:
             facts["distance"] = self._distance
-        if self._last_ns is None:
+        if self.last_ns is None:
             return SensorHealth(state="waiting", since_ns=0, facts=facts)
         if ailment is None:
             return SensorHealth(state="healthy", since_ns=self._history.changed_ns, facts=facts)
@@ -130,12 +130,11 @@ class Health:
 
     def __init__(self, ports: Mapping[str, Port]) -> None:
         self._sensors = {name: _Sensor(port) for name, port in ports.items() if port.state is None}
-        self._latest_ns = 0
+        self._tick_ns = 0
 
     def see(self, port: str, packet: Packet) -> None:
         """Take in a packet where it comes in; costs less than 50 microseconds a picture."""
-        self._sensors[port].see(packet, self._latest_ns)
-        self._pass(packet.available_ns)
+        self._sensors[port].see(packet, self._now_ns)
 
     def see_distance(self, port: str, t_ns: int, distance: float) -> None:
         """Take in how far the newest embedding is from the calibration data, 1 being the farthest that was there."""
@@ -143,13 +142,14 @@ class Health:
 
     def at(self, port: str, t_ns: int) -> Ailment | None:
         """What was known at a time to be wrong with a sensor; that nothing has come yet is no ailment."""
-        self._pass(t_ns)
+        self._tick_ns = t_ns
         return self._sensors[port].at(t_ns)
 
     @property
     def states(self) -> dict[str, SensorHealth]:
-        """How every sensor is, at the latest time that any of them or a tick has shown."""
-        return {name: sensor.health(self._latest_ns) for name, sensor in self._sensors.items()}
+        """How every sensor is, at the latest time that any of them or the newest tick shows."""
+        return {name: sensor.health(self._now_ns) for name, sensor in self._sensors.items()}
 
-    def _pass(self, t_ns: int) -> None:
-        self._latest_ns = t_ns if t_ns < self._latest_ns - JUMP_NS else max(self._latest_ns, t_ns)
+    @property
+    def _now_ns(self) -> int:
+        return max(self._tick_ns, *(sensor.last_ns or 0 for sensor in self._sensors.values()))

@@ -137,13 +137,13 @@ def test_attribution_and_observers_see_every_decision_before_states_advance(duo)
 
     def attribute(head):
         seen.append({name: head.tensors[name].copy() for name in ("remembered", "heard", "h")})
-        return {"image": 0.75, "audio": 0.25}
+        return {"out": {"image": 0.75, "audio": 0.25}}
 
     stream.decider.attribute = attribute
     stream.decider.observers.append(told.append)
     made = [hear(stream, i) for i in range(3)]
     assert told == made
-    assert all(prediction.attribution == {"image": 0.75, "audio": 0.25} for prediction in made)
+    assert all(prediction.attribution == {"out": {"image": 0.75, "audio": 0.25}} for prediction in made)
     for at, given in zip(seen, duo.head.given[-3:], strict=True):
         for values, expected in zip(
             (at["remembered"], at["heard"], at["h"]), (given[0], given[1], given[4]), strict=True
