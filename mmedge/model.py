@@ -109,7 +109,7 @@ class Model:
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
 
-    def stream(
+    def stream(  # noqa: PLR0913 - one parameter for each option
         self,
         tick: str | None = None,
         *,

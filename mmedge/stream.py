@@ -140,7 +140,7 @@ class Stream:
         self._health = Health(manifest.ports)
         policy = options.policy or self._ladder(manifest, options, baseline)
         self.decider = Decider(manifest, self.branches, open_head(manifest, sessions), policy, self._predictions)
-        self._attribution: "Attribution | None" = None
+        self._attribution: Attribution | None = None
         if options.attribution is not None:
             self._attribution = _attribution(manifest, sessions, options.attribution, baseline)
             self.decider.attribute = self._attribution

@@ -1,8 +1,8 @@
 """Calibration data in recordings: the windows that the runtime would see, at the ticks at which it would decide."""
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from mmedge.errors import InputError
 from mmedge.manifest import Manifest
 from mmedge.model import LoadReport, Model
 from mmedge.replay import open_run
-from mmedge.stages import StageGraph
 from mmedge.types import NS, Array
+from mmedge.unsplit import WHOLE, unsplit
 from mmedge_export.quantize.windows import Moment
 
 __all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "read_clip", "read_labels"]
@@ -25,19 +25,16 @@ LABELS = "labels.json"
 Tensors = dict[str, Array]
 
 
-class _WindowCapture(StageGraph):
-    """Stands where the stages would, keeps the windows of some decisions and computes nothing.
+class _WindowCapture:
+    """A session that stands where the whole model would: keeps the windows of some decisions and computes nothing.
 
-    Without item stages every camera feed assembles whole windows, which a stream proves to be the same thing.
+    The unsplit model reads whole windows, which a stream proves to be the same thing as windows taken item by item.
     """
 
     def __init__(self, manifest: Manifest, limit: int) -> None:
-        self.tensors = {name: np.zeros(spec.shape, spec.dtype) for name, spec in manifest.tensors.items()}
-        self.items = {}
-        self.work_ns = dict.fromkeys((stage.name for stage in manifest.stages), 0)
-        self.runs = dict(self.work_ns)
+        self.inputs = tuple(manifest.ports)
+        self.outputs = tuple(manifest.results.values())
         self.kept: list[tuple[int, Tensors]] = []
-        self._ports = tuple(manifest.ports)
         self._limit = limit
         self._consecutive = bool(manifest.states)
         self._every = 1
@@ -48,38 +45,20 @@ class _WindowCapture(StageGraph):
         """Nothing more is wanted."""
         return self._consecutive and len(self.kept) >= self._limit
 
-    def mark(self, ports: Collection[str]) -> None:
-        """Nothing is computed, so nothing is stale."""
+    def bind(self, buffers: Mapping[str, Array]) -> Callable[[], None]:
+        """Remember where the windows are; states are computed later, with the graphs."""
+        return lambda: self._keep(buffers)
 
-    def load_window(self, port: str, window: Array) -> None:
-        """Take in a whole window of one port."""
-        self.tensors[port][0] = window
-
-    def run(self, only: Collection[str] | None = None) -> None:
+    def _keep(self, buffers: Mapping[str, Array]) -> None:
         """Keep every n-th decision, and fewer when they become many."""
-        if only is not None or self.full:
+        if self.full:
             return
         if self._decisions % self._every == 0:
-            self.kept.append((self._decisions, {name: self.tensors[name].copy() for name in self._ports}))
+            self.kept.append((self._decisions, {name: buffers[name].copy() for name in self.inputs}))
         self._decisions += 1
         if not self._consecutive and len(self.kept) >= 2 * self._limit:
             self._every *= 2
             self.kept = [row for row in self.kept if row[0] % self._every == 0]
-
-    def feed_back(self) -> None:
-        """States are computed later, with the graphs."""
-
-
-class _WindowModel(Model):
-    """A model whose streams keep windows instead of computing."""
-
-    def __init__(self, bundle: Bundle, limit: int) -> None:
-        report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
-        super().__init__(bundle, {}, report)
-        self.capture = _WindowCapture(bundle.manifest, limit)
-
-    def new_graph(self) -> StageGraph:
-        return self.capture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,15 +86,17 @@ def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Mo
         InputError: The model needs something else, or the clip is too short for a decision.
         SourceError: It cannot be read, has no sound for a model that hears, or is cut off.
     """
-    model = _WindowModel(bundle, limit)
+    capture = _WindowCapture(bundle.manifest, limit)
+    report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
+    model = Model(replace(bundle, manifest=unsplit(bundle.manifest)), {WHOLE: capture}, report)
     modalities = {port.modality for port in bundle.manifest.ports.values()}
     sees, times = "camera" in modalities, []
     with open_run(model, camera=path if sees else None, audio=None if sees else path) as run:
         for prediction in run:
             times.append(prediction.t_ns)
-            if model.capture.full:
+            if capture.full:
                 break
-    kept = model.capture.kept
+    kept = capture.kept
     if not kept:
         raise InputError(f"{path} is too short for one decision; give longer clips")
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(limit, len(kept))).round().astype(int))

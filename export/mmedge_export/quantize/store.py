@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmedge.bundle import MANIFEST, Bundle, file_record
 from mmedge.errors import ExportError
-from mmedge.manifest import Manifest, Variant
+from mmedge.manifest import Manifest
 from mmedge_export.swap import exchange
 
 __all__ = ["alone", "rewrite"]
@@ -51,13 +51,12 @@ def _restore(bundle: Path) -> None:
             return
 
 
-def rewrite(bundle: Bundle, variants: Mapping[str, Variant], calibration: str, new: Mapping[str, bytes]) -> Manifest:
+def rewrite(bundle: Bundle, manifest: Manifest, new: Mapping[str, bytes]) -> Manifest:
     """Put a changed bundle in the place of the one that was opened; call it inside :func:`alone`.
 
     Args:
         bundle: The old one.
-        variants: All that the new one has; graphs that none of them uses are left out.
-        calibration: Its calibration file.
+        manifest: Of the new one; graphs that none of its variants uses are left out, and its files are found here.
         new: Content of files that are new or changed.
 
     Returns:
@@ -66,7 +65,7 @@ def rewrite(bundle: Bundle, variants: Mapping[str, Variant], calibration: str, n
     Raises:
         ExportError: It cannot be written; the old bundle is as it was.
     """
-    used = {path for variant in variants.values() for path in variant.files.values()}
+    used = {path for variant in manifest.variants.values() for path in variant.files.values()}
     old = bundle.manifest.files
     unused = {name for name in old if name.startswith("onnx/") and name not in used}
     folder = bundle.path.resolve()
@@ -80,7 +79,7 @@ def rewrite(bundle: Bundle, variants: Mapping[str, Variant], calibration: str, n
         records = {name: record for name, record in old.items() if name not in unused}
         records |= {name: file_record(draft / name) for name in new}
         files = dict(sorted(records.items()))
-        sealed = replace(bundle.manifest, variants=dict(variants), calibration=calibration, files=files)
+        sealed = replace(manifest, files=files)
         _write(draft / MANIFEST, sealed.to_json().encode())
         _swap(draft, folder)
     except OSError as error:
