@@ -34,12 +34,17 @@ class Baseline:
         """What stands in for a port, by tensor, batch axis included; not to be written to.
 
         Raises:
-            InputError: One of its tensors has no mean.
+            InputError: One of its tensors has no mean, or only one of noise.
         """
         if lost := [name for name in self.shares[port] if name not in self.moments]:
             raise InputError(
                 f"{port} has no mean embedding: there are no statistics of {lost[0]}; "
-                "calibrate with mmedge quantize --calibration CLIPS, or export again"
+                "calibrate with mmedge quantize --calibration CLIPS, or export again with real samples"
+            )
+        if not self.real:
+            raise InputError(
+                f"{port} has no mean embedding: the statistics are of random data; "
+                "calibrate with mmedge quantize --calibration CLIPS"
             )
         return {name: self.moments[name].mean for name in self.shares[port]}
 

@@ -26,7 +26,7 @@ from mmedge_export.statistics import look_at, sample_windows
 
 __all__ = ["PARITY_PAGE", "ExportOptions", "Exported", "export", "export_source"]
 
-LOOKED_AT = 32  # samples that embeddings are looked at on
+LOOKED_AT = 64  # samples that embeddings are looked at on
 PARITY_PAGE = "reports/parity.html"
 Progress = Callable[[str], None]
 

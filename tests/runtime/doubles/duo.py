@@ -8,6 +8,7 @@ from time import monotonic, sleep
 import numpy as np
 import numpy.typing as npt
 
+from mmedge.baseline import Baseline
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings
 from mmedge.feeds import front_end
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Output, Port, Stage, TensorSpec, Variant
@@ -133,9 +134,16 @@ class Duo:
     )
     streams: list[Stream] = field(default_factory=list)
 
-    def stream(self, tick: str | None = "audio", *, live: bool = True, **options: object) -> Stream:
+    def stream(
+        self,
+        tick: str | None = "audio",
+        *,
+        live: bool = True,
+        baseline: Callable[[], Baseline] | None = None,
+        **options: object,
+    ) -> Stream:
         sessions = {"image.item": self.item, "image": self.image, "audio": self.audio, "head": self.head}
-        opened = Stream(manifest(), sessions, tick, None, StreamOptions(live=live, **options))
+        opened = Stream(manifest(), sessions, tick, None, StreamOptions(live=live, **options), baseline)
         self.streams.append(opened)
         return opened
 
