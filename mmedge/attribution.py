@@ -16,7 +16,7 @@ from mmedge.manifest import Manifest, Output
 from mmedge.stages import StageGraph
 from mmedge.types import Array
 
-__all__ = ["Attribution", "coalitions", "leave_one_out", "shapley"]
+__all__ = ["Attribution", "coalitions", "leave_one_out", "shapley", "worth_of"]
 
 MOST_EXACT = 4  # ports, beyond which 2 ** n head calls are too many
 
@@ -92,7 +92,7 @@ class Attribution:
         share = shapley if len(self._ports) <= MOST_EXACT else leave_one_out
         found = {}
         for name, output in self._described.items():
-            worth = {which: _worth(answer[name], decided[name], output) for which, answer in answers.items()}
+            worth = {which: worth_of(answer[name], decided[name], output) for which, answer in answers.items()}
             found[name] = share(self._ports, worth)
         self.made += 1
         self.work_ns += perf_counter_ns() - begin
@@ -148,7 +148,14 @@ def leave_one_out(ports: Sequence[str], worth: Mapping[Coalition, float]) -> dic
     return {port: worth[every] - worth[every - {port}] for port in ports}
 
 
-def _worth(answer: Array, decided: Array, output: Output) -> float:
+def worth_of(answer: Array, decided: Array, output: Output) -> float:
+    """The value of an answer in the light of what was decided; see :class:`Attribution`.
+
+    Args:
+        answer: After its activation.
+        decided: Likewise, by all ports.
+        output: Its description.
+    """
     flat, goal = answer.reshape(-1), decided.reshape(-1)
     if output.task == "classification":
         return float(flat[int(goal.argmax())])

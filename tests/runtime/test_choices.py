@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from duo import CAMERA_HZ, FRAMES, HOP, RATE_HZ, T0, WINDOW, manifest, picture, sound, until
+from duo import HOP, RATE_HZ, T0, WINDOW, manifest, show, sound, until
 
 import mmedge
 from mmedge.choices import Choice
@@ -22,11 +22,6 @@ def serial(duo, policy=None):
     stream.push_audio(sound(WINDOW), T0 - WINDOW * NS // RATE_HZ)
     stream.push_tensor(np.ones(3, np.float32), T0)
     return stream
-
-
-def show(stream, seed, t_ns):
-    for i in range(FRAMES):
-        stream.push_frame(picture(seed + i), t_ns - (FRAMES - 1 - i) * NS // CAMERA_HZ)
 
 
 def hear(stream, number):

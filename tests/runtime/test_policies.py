@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from duo import CAMERA_HZ, FRAMES, HOP, RATE_HZ, T0, WINDOW, manifest, picture, sound, until
+from duo import HOP, RATE_HZ, T0, WINDOW, baseline, manifest, show, sound, until
 
 import mmedge
 from mmedge.baseline import Baseline
 from mmedge.branches import shares
-from mmedge.calibration import EmbeddingStatistics, Moments
 from mmedge.choices import Choice, Sensed
 from mmedge.errors import InputError
 from mmedge.health import Ailment
@@ -20,26 +19,6 @@ from mmedge.types import NS
 MS = NS // 1000
 PERIOD = HOP * NS // RATE_HZ
 ALL = ("hold", "mean", "abstain")
-SHARES = shares(manifest())
-
-
-def baseline(*, real=True):
-    tensors = manifest().tensors
-    random = np.random.default_rng(3)
-    means = {
-        name: random.standard_normal(tensors[name].shape).astype(np.float32) for ns in SHARES.values() for name in ns
-    }
-    return Baseline(
-        shares=SHARES,
-        moments={name: Moments(mean=mean, std=np.ones_like(mean)) for name, mean in means.items()},
-        statistics={
-            name: EmbeddingStatistics(ports=(port,), distances={"1": 1.0}, magnitude=1.0)
-            for port, names in SHARES.items()
-            for name in names
-        },
-        windows=8,
-        real=real,
-    )
 
 
 def sensed(*, age_ms=None, held_age_ms=None, t_ns=0, overdue=False):
@@ -49,11 +28,6 @@ def sensed(*, age_ms=None, held_age_ms=None, t_ns=0, overdue=False):
 def ladder(*missing, max_age_ms=300, ailment=None):
     policy = PortPolicy(max_age_ms=max_age_ms, missing=missing)
     return Ladder({"image": policy}, {"image": baseline().mean("image")}, lambda _port, _t_ns: ailment)
-
-
-def show(stream, seed, t_ns):
-    for i in range(FRAMES):
-        stream.push_frame(picture(seed + i), t_ns - (FRAMES - 1 - i) * NS // CAMERA_HZ)
 
 
 def hear(stream, number):
@@ -201,6 +175,6 @@ def test_a_policy_that_cannot_be_is_refused(given, told):
 def test_a_mean_that_nobody_measured_is_refused(duo):
     with pytest.raises(mmedge.InputError, match="of random data; calibrate with"):
         duo.stream(live=False, baseline=lambda: baseline(real=False), policies={"image": ["mean"]})
-    empty = Baseline(shares=SHARES, moments={}, statistics={}, windows=0, real=True)
+    empty = Baseline(shares=shares(manifest()), moments={}, statistics={}, windows=0, real=True)
     with pytest.raises(mmedge.InputError, match="no statistics of remembered; calibrate with"):
         empty.mean("image")
