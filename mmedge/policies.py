@@ -58,14 +58,13 @@ class PolicyScore:
 
     Attributes:
         port: The port that is missing.
-        step: "mean", or "hold" for data of ``age_ms``.
+        step: What stands in for it. What "hold" costs depends on for how long, and is not measured.
         output: The output.
         metric: What was counted.
         windows: On how many windows.
-        whole: The score with every sensor.
+        whole: The score with every sensor; 1 where that is what is compared with.
         score: The score without this one.
         truth: Whether answers were compared with the truth; if not, with those of the whole model.
-        age_ms: For "hold": how old what was held is.
     """
 
     port: str
@@ -76,7 +75,10 @@ class PolicyScore:
     whole: float
     score: float
     truth: bool
-    age_ms: float | None = None
+
+    def shown(self, value: float) -> str:
+        """The score, or ``whole``, for people: shares as percentages."""
+        return f"{value:.2f}" if self.metric.startswith("1 - ") else f"{value:.1%}"
 
 
 def merge_policies(

@@ -132,9 +132,7 @@ def _missing(manifest: Manifest) -> str:
         return text
     rows = []
     for score in manifest.scores:
-        whole = f"{score.whole:.1%}" if score.truth else "-"
-        rows.append(
-            [score.port, score.step, score.output, score.metric, str(score.windows), whole, f"{score.score:.1%}"]
-        )
+        figures = [score.shown(score.whole), score.shown(score.score)]
+        rows.append([score.port, score.step, score.output, score.metric, str(score.windows), *figures])
     header = ["without", "by its", "output", "score", "windows", "with every sensor", "without it"]
     return f"{text}\n\n{table(header, rows, left=range(4))}"

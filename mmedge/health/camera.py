@@ -13,7 +13,7 @@ __all__ = ["CameraHealth"]
 
 ROWS, COLUMNS, BLOCK = 48, 64, 4
 BLACK, LIT = 20.0, 28.0  # of 255, the brightest block of the picture
-PLAIN, DETAILED = 3.0, 4.5  # of 255, mean difference of neighbouring blocks; scenes in fog or at night have 6 and more
+PLAIN, DETAILED = 4.5, 5.5  # of 255, mean difference of neighbouring blocks; scenes in fog or at night have 6 and more
 PLAIN_FROM_THE_START = 2.0
 LOST, FOUND = 0.4, 0.6  # of the detail that is usual for this camera
 

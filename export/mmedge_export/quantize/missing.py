@@ -54,7 +54,7 @@ def _score(port: str, loss: Loss) -> PolicyScore:
         port=port,
         step="mean",
         output=loss.output,
-        metric=loss.metric.replace("fp32", "with every sensor"),
+        metric=loss.metric.replace("as fp32", "as with every sensor").replace("against fp32", "against every sensor"),
         windows=loss.windows,
         whole=loss.fp32,
         score=loss.variant,
@@ -64,10 +64,7 @@ def _score(port: str, loss: Loss) -> PolicyScore:
 
 def missing_table(scores: Sequence[PolicyScore]) -> list[str]:
     """The scores in Markdown."""
-    rows = [
-        [s.port, s.output, s.metric, str(s.windows), f"{s.whole:.1%}" if s.truth else "–", f"{s.score:.1%}"]
-        for s in scores
-    ]
+    rows = [[s.port, s.output, s.metric, str(s.windows), s.shown(s.whole), s.shown(s.score)] for s in scores]
     return [f"| {' | '.join(line)} |" for line in (list(HEADER), ["---"] * len(HEADER), *rows)]
 
 
