@@ -1,7 +1,8 @@
 """A model on recordings, from opening to the last prediction."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmedge.errors import InputError
 from mmedge.model import Model, load
@@ -83,6 +84,7 @@ def open_run(
     audio: str | Path | None = None,
     tick: str | None = None,
     allow_short: bool = False,
+    stream: Mapping[str, Any] | None = None,
 ) -> Run:
     """Open recordings for a loaded model.
 
@@ -92,6 +94,7 @@ def open_run(
         audio: A sound file; by default the WAV beside the video, or the video's own sound.
         tick: See :meth:`mmedge.Model.stream`.
         allow_short: Stop where the shorter recording ends, instead of raising.
+        stream: What else :meth:`mmedge.Model.stream` shall be told, such as policies.
 
     Raises:
         InputError: The model needs a sensor that was not given, or has several of a kind.
@@ -112,10 +115,10 @@ def open_run(
     if "camera" not in by_modality and camera is not None:
         raise InputError(f"the model has no camera port, but {camera} was given; leave it out")
     rate_hz = next((port.audio.rate_hz for port in ports.values() if port.audio), None)
-    stream = model.stream(tick)
+    opened = model.stream(tick, **(stream or {}))
     sources = open_file_sources(camera, audio, audio_rate_hz=rate_hz, chunk_ms=CHUNK_MS)
     replay = Replay({by_modality[kind]: source for kind, source in sources.items()}, allow_short=allow_short)
-    return Run(model, stream, replay)
+    return Run(model, opened, replay)
 
 
 def run(

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from math import isfinite
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
+from mmedge.commands.policy_options import parse_ages, parse_policies
 from mmedge.decode import to_plain_outputs
 from mmedge.errors import InputError, MmedgeError, ShortSourceError
 from mmedge.manifest import Manifest, Output
@@ -36,23 +37,35 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )
 @click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
+@click.option("--policy", multiple=True, help="While a sensor is missing: sound=hold,mean,abstain; may be repeated.")
+@click.option("--max-age", multiple=True, help="When it is missing: sound=300, in milliseconds; may be repeated.")
+@click.option("--attribution", type=int, help="Say of every n-th decision how much each sensor contributed (JSON).")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
-def run_command(  # noqa: PLR0913 - one parameter for each option
+def run_command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     bundle: Path,
     camera: Path | None,
     audio: Path | None,
     tick: str | None,
     jsonl: Path | None,
     variant: str,
+    policy: tuple[str, ...],
+    max_age: tuple[str, ...],
+    attribution: int | None,
     *,
     allow_short: bool,
 ) -> None:
     """Run BUNDLE on a recording in the recording's own time, and print what it decides."""
     if jsonl is not None:
         _refuse_to_overwrite(jsonl, [path for path in (camera, audio) if path])
+    stream = {
+        "policies": parse_policies(policy),
+        "max_age_ms": parse_ages(max_age) or None,
+        "attribution": attribution,
+    }
     with ExitStack() as stack:
         model = stack.enter_context(load(bundle, variant=variant))
-        run = stack.enter_context(open_run(model, camera=camera, audio=audio, tick=tick, allow_short=allow_short))
+        sensors: dict[str, Any] = {"camera": camera, "audio": audio, "allow_short": allow_short}
+        run = stack.enter_context(open_run(model, **sensors, tick=tick, stream=stream))
         predictions = _one_or_more(run, camera, audio)
         if jsonl is None:
             _print_changes(predictions, model.manifest)
@@ -178,9 +191,11 @@ def _print_changes(predictions: Iterable[Prediction], manifest: Manifest) -> Non
         values = [
             describe(name, prediction.outputs[name], output, prediction.labels.get(name))
             for name, output in manifest.outputs.items()
+            if name in prediction.outputs
         ]
-        ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items())
-        click.echo(f"{prediction.t_ns / NS:8.2f} s  {'  '.join(values)}  [age {ages}]")
+        ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items() if isfinite(age))
+        wrong = f"  [{'; '.join(prediction.degraded)}]" if prediction.degraded else ""
+        click.echo(f"{prediction.t_ns / NS:8.2f} s  {'  '.join(values) or 'no answer'}  [age {ages}]{wrong}")
 
 
 def _print_end(run: Run) -> None:
