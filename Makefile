@@ -8,7 +8,7 @@ DEMO ?= build/demo
 REFERENCE := export/mmedge_export/reference/emergency.safetensors
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-all lint types contracts bench micro reference clean help
+.PHONY: demo test test-all lint types contracts bench bench-streams micro reference clean help
 
 help:  ## what can be typed
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -33,6 +33,11 @@ bench: $(READY_DEV) build/bench/emergency.mmedge  ## the reference model against
 		-o build/bench/result.json --page build/bench/result.html
 	$(BIN)/python -m mmedge_bench.startup build/bench/emergency.mmedge
 	$(BIN)/python -m mmedge_bench.features
+
+bench-streams: $(READY_DEV) build/bench/emergency.mmedge  ## what a tick costs, a slow camera, memory (8 minutes)
+	$(BIN)/python -m mmedge_bench.overhead build/bench/emergency.mmedge
+	$(BIN)/python -m mmedge_bench.slow_camera build/bench/emergency.mmedge
+	$(BIN)/python -m mmedge_bench.steady build/bench/emergency.mmedge
 
 micro: $(READY_DEV)  ## hot paths under pytest-benchmark
 	$(BIN)/pytest -q -o addopts="--import-mode=importlib" benchmarks/micro --benchmark-columns=median,iqr,max,rounds

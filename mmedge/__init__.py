@@ -1,10 +1,12 @@
 """Runs camera-plus-audio fusion models, each encoder at its own sensor's clock."""
 
 from mmedge.errors import (
+    BackendError,
     BundleError,
     BundleVersionError,
     CheckpointError,
     ClosedError,
+    EngineError,
     ExportError,
     InputError,
     MissingLibraryError,
@@ -16,16 +18,18 @@ from mmedge.errors import (
     StreamError,
 )
 from mmedge.model import Model, load
-from mmedge.replay import run
+from mmedge.running import run
 from mmedge.stream import Stream
 from mmedge.types import AudioChunk, Prediction, TensorReading, TextMessage, VideoFrame
 
 __all__ = [
     "AudioChunk",
+    "BackendError",
     "BundleError",
     "BundleVersionError",
     "CheckpointError",
     "ClosedError",
+    "EngineError",
     "ExportError",
     "InputError",
     "MissingLibraryError",

@@ -40,6 +40,28 @@ class Bundle:
             raise BundleError(_changed(self.path, name))
         return content
 
+    def weights(self, graph: str) -> tuple[Path, ...]:
+        """The listed file in which a graph of the bundle may keep its weights: its own name and ``.data``.
+
+        It was hashed when the bundle was opened, and not read: it may be larger than the memory.
+        """
+        name = f"{graph}.data"
+        return (self.path / name,) if name in self.manifest.files else ()
+
+    def graph_sha256(self, graph: str) -> str:
+        """A hash that covers a graph of the bundle and the weights that it may keep outside."""
+        files = self.manifest.files
+        outside = files.get(f"{graph}.data")
+        if outside is None:
+            return files[graph].sha256
+        return hashlib.sha256(f"{files[graph].sha256} {outside.sha256}".encode()).hexdigest()
+
+    @property
+    def graphs(self) -> dict[str, str]:
+        """That hash of every graph of every variant, by its file."""
+        names = [name for variant in self.manifest.variants.values() for name in variant.files.values()]
+        return {name: self.graph_sha256(name) for name in names}
+
     def read_golden(self) -> dict[str, Array]:
         """Recorded inputs and outputs, axis 0 the samples.
 

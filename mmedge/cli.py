@@ -13,7 +13,9 @@ from mmedge.errors import MmedgeError
 
 __all__ = ["main"]
 
-OWN = {name: f"mmedge.commands.{name}:{name}_command" for name in ("inspect", "check", "run", "doctor")}
+OWN = {
+    name: f"mmedge.commands.{name}:{name}_command" for name in ("inspect", "check", "run", "record", "sync", "doctor")
+}
 PACKAGES = {"mmedge", "mmedge_export", "mmedge_bench"}
 INTERRUPTED = 130
 NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # before click 8.2 the help is no error

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Collection, Sequence
+from threading import Event, Thread
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -13,15 +14,22 @@ from mmedge.records import to_plain
 
 __all__ = ["Steps", "as_json", "table"]
 
+SHOWN_EVERY_S = 1.0
+
 
 class Steps:
-    """Progress of a few long steps on stderr: one line each, with the time that it took."""
+    """Progress of a few long steps on stderr: one line each, with the time that it took.
+
+    On a terminal the line is there from the start of the step, and its time runs.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._tty = sys.stderr.isatty()
         self._step = ""
         self._begin = 0.0
+        self._ended = Event()
+        self._clock: Thread | None = None
 
     def __call__(self, step: str) -> None:
         """Say that a step begins; the one before has ended."""
@@ -29,6 +37,9 @@ class Steps:
         self._step, self._begin = step, perf_counter()
         if self._tty and not self._quiet:
             click.echo(f"  {step} ...", err=True, nl=False)
+            self._ended = Event()
+            self._clock = Thread(target=self._run_clock, args=(step, self._begin, self._ended), daemon=True)
+            self._clock.start()
 
     def __enter__(self) -> "Steps":
         return self
@@ -41,9 +52,17 @@ class Steps:
     def _end(self, how: str) -> None:
         if not self._step or self._quiet:
             return
+        if self._clock:
+            self._ended.set()
+            self._clock.join()  # so that it does not write into the next line
         took = how or f"{perf_counter() - self._begin:.1f} s"
-        click.echo(f"{chr(13) if self._tty else ''}  {self._step:<44} {took}", err=True)
+        click.echo(f"{chr(13) if self._tty else ''}  {self._step:<44} {took:<12}".rstrip(), err=True)
         self._step = ""
+
+    @staticmethod
+    def _run_clock(step: str, begin: float, ended: Event) -> None:
+        while not ended.wait(SHOWN_EVERY_S):
+            click.echo(f"{chr(13)}  {step:<44} {perf_counter() - begin:.0f} s ...", err=True, nl=False)
 
 
 def as_json(value: object) -> str:

@@ -11,6 +11,8 @@ given, what was expected, what to do next.
     ├── CheckpointError (ValueError)         a checkpoint cannot be read, or must not be
     ├── ExportError (RuntimeError)           tracing or splitting failed
     │   └── ParityError                      the exported graphs do not compute what the model computes
+    ├── BackendError (RuntimeError)          a library, driver or device that should compute is not there, or fails
+    │   └── EngineError                      an engine cannot be built, or must not be loaded
     ├── SourceError (OSError)                a file, camera or microphone does not give what was asked
     │   └── ShortSourceError                 one sensor ended before the other
     ├── StreamError (RuntimeError)           a thread of a live stream broke; what broke it is its cause
@@ -22,10 +24,12 @@ import importlib
 from types import ModuleType
 
 __all__ = [
+    "BackendError",
     "BundleError",
     "BundleVersionError",
     "CheckpointError",
     "ClosedError",
+    "EngineError",
     "ExportError",
     "InputError",
     "MissingLibraryError",
@@ -69,6 +73,14 @@ class ExportError(MmedgeError, RuntimeError):
 
 class ParityError(ExportError):
     """The exported graphs do not compute what the model computes."""
+
+
+class BackendError(MmedgeError, RuntimeError):
+    """A library, driver or device that should compute is not there, or fails."""
+
+
+class EngineError(BackendError):
+    """An engine cannot be built, or must not be loaded."""
 
 
 class SourceError(MmedgeError, OSError):

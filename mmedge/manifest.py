@@ -6,6 +6,7 @@ from math import prod
 from typing import Literal, get_args
 
 from mmedge.errors import BundleError, BundleVersionError
+from mmedge.features.frames import unlike_columns
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings, TextSettings
 from mmedge.policies import PolicyScore, PortPolicy
 from mmedge.records import from_plain, to_plain
@@ -21,6 +22,7 @@ __all__ = [
     "TensorSpec",
     "Variant",
     "read_manifest",
+    "time_axis",
 ]
 
 SCHEMA = 1
@@ -78,11 +80,13 @@ class TensorSpec:
         dtype: numpy's name.
         window_axis: None, or the axis along which the stage that makes it gives one item at a time; the last
             ``shape[window_axis]`` items, oldest first, are what its readers see.
+        item_size: Slices along that axis that make an item: more than 1 for a port whose sound comes in chunks.
     """
 
     shape: tuple[int, ...]
     dtype: str
     window_axis: int | None = None
+    item_size: int = 1
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPE_BYTES:
@@ -91,6 +95,9 @@ class TensorSpec:
             raise BundleError(f"a tensor of shape {list(self.shape)} cannot be")
         if self.window_axis is not None and not 0 <= self.window_axis < len(self.shape):
             raise BundleError(f"axis {self.window_axis} is not one of {list(self.shape)}")
+        along = 1 if self.window_axis is None else self.shape[self.window_axis]
+        if self.item_size < 1 or along % self.item_size:
+            raise BundleError(f"a window of {along} is not made of items of {self.item_size}")
 
     @property
     def bytes(self) -> int:
@@ -102,7 +109,12 @@ class TensorSpec:
         """Shape of what its maker gives at a time."""
         if self.window_axis is None:
             return self.shape
-        return (*self.shape[: self.window_axis], 1, *self.shape[self.window_axis + 1 :])
+        return (*self.shape[: self.window_axis], self.item_size, *self.shape[self.window_axis + 1 :])
+
+    @property
+    def items(self) -> int:
+        """Items that its readers see: 1 if it is no window."""
+        return 1 if self.window_axis is None else self.shape[self.window_axis] // self.item_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +278,15 @@ class Manifest:
         return json.dumps(to_plain(self), indent=1) + "\n"
 
 
+def time_axis(port: Port) -> int | None:
+    """The axis of a port's tensor, batch axis included, along which its time goes, or None."""
+    if port.camera is not None:
+        axis = port.camera.layout.find("T")
+    else:
+        axis = -1 if port.audio is None else port.audio.layout.find("N" if port.audio.mel is None else "T")
+    return None if axis < 0 else 1 + axis
+
+
 def read_manifest(text: str, where: str) -> Manifest:
     """Read the text of a ``manifest.json`` that may have been tampered with.
 
@@ -313,7 +334,7 @@ def _check_per_item(manifest: Manifest, stage: Stage) -> None:
     if stage.inputs != stage.ports or len(stage.ports) != 1 or any(spec.window_axis is None for spec in windows):
         raise BundleError(f"stage {stage.name} takes single items, but not from the window of one port into windows")
     window = windows[0]
-    if not 1 <= stage.items <= window.shape[window.window_axis or 0]:
+    if not 1 <= stage.items <= window.items:
         raise BundleError(f"stage {stage.name} looks at {stage.items} items, its window has {list(window.shape)}")
     if sum(other.per_item and other.ports == stage.ports for other in manifest.stages) > 1:
         raise BundleError(f"stage {stage.name} is not the only one that takes items of {stage.ports[0]}")
@@ -342,16 +363,18 @@ def _check_stages(manifest: Manifest) -> None:
 
 
 def _check_items(manifest: Manifest) -> None:
-    """Windows that grow item by item have a stage that makes them so, along the time of a camera."""
+    """Windows that grow item by item have a stage that makes them so, along the time of a camera or of sound."""
     windows = {name for name, spec in manifest.tensors.items() if spec.window_axis is not None}
     item_stages = [stage for stage in manifest.stages if stage.per_item]
     made = {name for stage in item_stages for name in (*stage.inputs, *stage.outputs)}
     if lost := sorted(windows - made):
         raise BundleError(f"{lost[0]} has a window axis, and no stage takes or makes its items one by one")
     for name in windows & manifest.ports.keys():
-        camera, axis = manifest.ports[name].camera, manifest.tensors[name].window_axis
-        if camera is None or 1 + camera.layout.find("T") != axis or axis == 0:
-            raise BundleError(f"axis {axis} of port {name} is not the time of a camera")
+        port, spec = manifest.ports[name], manifest.tensors[name]
+        if spec.window_axis != time_axis(port) or (port.camera and spec.item_size != 1):
+            raise BundleError(f"axis {spec.window_axis} of port {name} is not the time of a camera or of sound")
+        if port.audio and (why := unlike_columns(port.audio)):
+            raise BundleError(f"port {name} cannot be taken item by item: {why}")
 
 
 def _check_outputs(manifest: Manifest) -> None:

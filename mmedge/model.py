@@ -1,7 +1,7 @@
 """A loaded bundle: one-shot inference, and streams."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from time import monotonic_ns, perf_counter_ns
@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.backends.base import Session
-from mmedge.backends.ort import OrtSession
 from mmedge.baseline import Baseline, read_baseline
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.decode import decode
 from mmedge.errors import BundleError, ClosedError, InputError, SpecError
 from mmedge.feeds import FrontEnd, front_end
 from mmedge.manifest import Manifest
+from mmedge.sessions import open_sessions
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream, StreamOptions
 from mmedge.types import Array, Prediction
@@ -31,11 +31,13 @@ class LoadReport:
     """What was chosen when a bundle was loaded, and why.
 
     Attributes:
-        backend: The library that computes.
+        backend: What computes.
         variant: The set of graph files.
         threads: Threads of one operator.
         reason: Why this backend and variant.
         load_ms: Wall time it took, hashing included.
+        library: The backend's library and its version.
+        rejected: What else was looked at, and why it was not taken.
     """
 
     backend: str
@@ -43,6 +45,8 @@ class LoadReport:
     threads: int
     reason: str
     load_ms: float
+    library: str = ""
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
 
 class Model:
@@ -64,6 +68,12 @@ class Model:
         self._baseline: Baseline | None = None
         self._once: StageGraph | None = None
         self._one_at_a_time = Lock()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not as fast as it could be, and why; known when the first stream or inference has begun."""
+        sessions = (self._sessions or {}).values()
+        return tuple(dict.fromkeys(note for session in sessions for note in getattr(session, "notes", ())))
 
     def infer(self, **sensors: npt.NDArray[Any] | str) -> Prediction:
         """One decision on one window of raw sensor data per port; nothing is remembered from call to call.
@@ -87,7 +97,7 @@ class Model:
         with self._one_at_a_time:
             windows = {name: self._window(name, data) for name, data in (zeros | sensors).items()}
             if self._once is None:
-                self._once = self.new_graph()
+                self._once = self.new_graph(resident=True)
             for name, window in windows.items():
                 self._once.load_window(name, window)
             self._once.run()
@@ -164,13 +174,17 @@ class Model:
             self._baseline = read_baseline(self._bundle)
         return self._baseline
 
-    def new_graph(self) -> StageGraph:
+    def new_graph(self, clock: Callable[[], int] = perf_counter_ns, *, resident: bool = False) -> StageGraph:
         """Stages with buffers of their own, for code that measures or checks them one by one.
+
+        Args:
+            clock: See :class:`mmedge.stages.StageGraph`.
+            resident: Let embeddings stay on the device that computes; they cannot be read or written then.
 
         Raises:
             ClosedError: The model was closed.
         """
-        return StageGraph(self.manifest, self._open_sessions())
+        return StageGraph(self.manifest, self._open_sessions(), clock=clock, resident=resident)
 
     def _open_sessions(self) -> Mapping[str, Session]:
         if self._sessions is None:
@@ -191,39 +205,42 @@ class Model:
         self.close()
 
 
-def load(path: str | Path, *, backend: str = "auto", variant: str = "fp32", threads: int = 1) -> Model:
+def load(
+    path: str | Path, *, backend: str = "auto", variant: str = "auto", require: str = "", threads: int = 1
+) -> Model:
     """Open a bundle, check every hash, and make it ready to run.
 
     Args:
         path: The folder that ``mmedge export`` made.
-        backend: "auto" or "onnxruntime-cpu"; ``model.report`` says what was chosen and why.
-        variant: Which set of graph files.
-        threads: Threads of one operator. One is the steadiest beside other work; more help large models.
+        backend: "tensorrt", "tensorrt-rtx" (both with engines of ``mmedge build``), "onnxruntime-cuda",
+            "onnxruntime-rtx" or "onnxruntime-cpu"; "auto" takes the first of these that can compute here, or what
+            ``mmedge bench`` measured to be faster. ``model.report`` says what was chosen and why.
+        variant: Which set of graph files; "auto" takes the first that is for the backend, or what was measured to be
+            faster.
+        require: What the backend's name must begin with, e.g. "tensorrt": raise instead of taking another.
+        threads: Threads of one operator on the CPU. One is the steadiest beside other work; more help large models.
 
     Raises:
         BundleError: It is damaged, incomplete, not to be trusted, or of a newer version.
-        InputError: The backend or variant is not there.
-        MissingLibraryError: onnxruntime is not installed, or tokenizers for a model that reads.
+        InputError: There is no such backend or variant.
+        BackendError: What was asked for or required cannot compute here.
+        MissingLibraryError: The backend's library is not installed, or tokenizers for a model that reads.
     """
     begin = perf_counter_ns()
-    if backend not in {"auto", "onnxruntime-cpu"}:
-        raise InputError(f"backend = {backend!r} is not known; expected auto or onnxruntime-cpu")
     if threads < 1:
         raise InputError(f"threads = {threads}; expected 1 or more")
     bundle = open_bundle(path)
-    variants = bundle.manifest.variants
-    if variant not in variants:
-        raise InputError(f"{path} has no variant {variant!r}; expected {', '.join(variants)}")
-    files = variants[variant].files
-    sessions = {name: OrtSession(bundle.read(file), threads=threads, name=name) for name, file in files.items()}
+    opened = open_sessions(bundle, backend=backend, variant=variant, require=require, threads=threads)
     report = LoadReport(
-        backend="onnxruntime-cpu",
-        variant=variant,
+        backend=opened.choice.backend,
+        variant=opened.choice.variant,
         threads=threads,
-        reason="asked for" if backend != "auto" else "the only backend of this variant",
+        reason=opened.choice.reason,
         load_ms=(perf_counter_ns() - begin) / 1e6,
+        library=opened.library,
+        rejected=opened.rejected,
     )
-    return Model(bundle, sessions, report)
+    return Model(bundle, opened.sessions, report)
 
 
 def _front_ends(bundle: Bundle) -> dict[str, FrontEnd]:

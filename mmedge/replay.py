@@ -1,41 +1,68 @@
-"""A model on recordings, from opening to the last prediction."""
+"""A model on recordings, in their own time and as fast as they come."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
-from mmedge.errors import InputError
-from mmedge.model import Model, load
-from mmedge.sources import Replay, open_file_sources
+from mmedge.model import Model
 from mmedge.stream import Stream
+from mmedge.sync import Sync, shifted
 from mmedge.types import NS, AudioChunk, Packet, Prediction
 
-__all__ = ["Run", "open_run", "run"]
+__all__ = ["Recorded", "Run"]
 
-CHUNK_MS = 10  # what a microphone gives at a time; decisions do not depend on it
+
+class Recorded(Protocol):
+    """What is asked of recordings that are read together."""
+
+    @property
+    def notes(self) -> list[str]:
+        """Facts worth reporting, one line each."""
+
+    def __iter__(self) -> Iterator[tuple[str, Packet]]:
+        """``(port, packet)`` pairs, in the order in which they are pushed."""
+
+    def close(self) -> None:
+        """Release what they hold."""
 
 
 class Run:
     """Predictions of a model on recordings; an iterator and a context manager.
+
+    Args:
+        model: The model.
+        stream: Its stream; owned, and closed.
+        recorded: The packets; owned, and closed.
+        sync: What the camera and the microphone are apart.
+        as_it_came: Push the packets as they are, as a live run has done, instead of cutting sound at the pictures.
 
     Attributes:
         model: The model.
         stream: Its stream, with counters and stage times.
     """
 
-    def __init__(self, model: Model, stream: Stream, replay: Replay) -> None:
+    def __init__(
+        self,
+        model: Model,
+        stream: Stream,
+        recorded: Recorded,
+        *,
+        sync: Sync | None = None,
+        as_it_came: bool = False,
+    ) -> None:
         self.model = model
         self.stream = stream
-        self._replay = replay
+        self._recorded = recorded
+        hears = any(port.audio for port in model.manifest.ports.values())
+        pairs = shifted(recorded, sync)
+        self._pairs = cut_at_pictures(pairs) if hears and not as_it_came else pairs
 
     @property
     def notes(self) -> list[str]:
         """What was resampled, skipped or short; complete when the end is reached."""
-        return self._replay.notes
+        return self._recorded.notes
 
     def __iter__(self) -> Iterator[Prediction]:
-        hears = any(port.audio for port in self.model.manifest.ports.values())
-        for port, packet in cut_at_pictures(self._replay) if hears else self._replay:
+        for port, packet in self._pairs:
             self.stream.push(packet, port=port)
             yield from self.stream.poll()
 
@@ -48,7 +75,7 @@ class Run:
     def close(self) -> None:
         """Close stream and recordings."""
         self.stream.close()
-        self._replay.close()
+        self._recorded.close()
 
 
 def cut_at_pictures(pairs: Iterable[tuple[str, Packet]]) -> Iterator[tuple[str, Packet]]:
@@ -75,76 +102,3 @@ def cut_at_pictures(pairs: Iterable[tuple[str, Packet]]) -> Iterator[tuple[str, 
         if done < len(samples):
             yield port, AudioChunk(samples=samples[done:], t_ns=t_ns + done * NS // rate_hz, rate_hz=rate_hz)
     yield from waiting
-
-
-def open_run(
-    model: Model,
-    *,
-    camera: str | Path | None = None,
-    audio: str | Path | None = None,
-    tick: str | None = None,
-    allow_short: bool = False,
-    stream: Mapping[str, Any] | None = None,
-) -> Run:
-    """Open recordings for a loaded model.
-
-    Args:
-        model: With at most one camera and one audio port, and states; what else it needs cannot come from a recording.
-        camera: A video file.
-        audio: A sound file; by default the WAV beside the video, or the video's own sound.
-        tick: See :meth:`mmedge.Model.stream`.
-        allow_short: Stop where the shorter recording ends, instead of raising.
-        stream: What else :meth:`mmedge.Model.stream` shall be told, such as policies.
-
-    Raises:
-        InputError: The model needs a sensor that was not given, or has several of a kind.
-        SourceError: A recording cannot be read.
-    """
-    ports = model.manifest.ports
-    by_modality: dict[str, str] = {}
-    for name, port in ports.items():
-        if port.state:
-            continue
-        if port.tensor or port.text:
-            raise InputError(f"no recording gives {name} ({port.modality}); push to the model's stream() instead")
-        if port.modality in by_modality:
-            raise InputError(f"the model has several {port.modality} ports; push to its stream() port by port instead")
-        by_modality[port.modality] = name
-    if "camera" in by_modality and camera is None:
-        raise InputError(f"the model sees (port {by_modality['camera']}); give camera, e.g. clip.mp4")
-    if "camera" not in by_modality and camera is not None:
-        raise InputError(f"the model has no camera port, but {camera} was given; leave it out")
-    rate_hz = next((port.audio.rate_hz for port in ports.values() if port.audio), None)
-    opened = model.stream(tick, **(stream or {}))
-    sources = open_file_sources(camera, audio, audio_rate_hz=rate_hz, chunk_ms=CHUNK_MS)
-    replay = Replay({by_modality[kind]: source for kind, source in sources.items()}, allow_short=allow_short)
-    return Run(model, opened, replay)
-
-
-def run(
-    bundle: str | Path,
-    *,
-    camera: str | Path | None = None,
-    audio: str | Path | None = None,
-    tick: str | None = None,
-    allow_short: bool = False,
-) -> Iterator[Prediction]:
-    """Load a bundle and yield its predictions on recordings, in media time, as fast as they come.
-
-    Args:
-        bundle: The folder that ``mmedge export`` made.
-        camera: See :func:`open_run`, as the others.
-        audio: A sound file.
-        tick: When to decide.
-        allow_short: Stop where the shorter recording ends.
-
-    Raises:
-        BundleError: The bundle cannot be used.
-        InputError: The model needs a sensor that was not given.
-        SourceError: A recording cannot be read, or ends early (after the predictions up to there).
-    """
-    with (
-        load(bundle) as model,
-        open_run(model, camera=camera, audio=audio, tick=tick, allow_short=allow_short) as opened,
-    ):
-        yield from opened

@@ -26,8 +26,15 @@ class StageGraph:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
         items: For each port whose window is taken item by item, where the caller writes the newest item before
             :meth:`push_item`; a view.
+        specs: Shape and dtype of each tensor.
         work_ns: Time spent in each stage's session so far.
         runs: How often each stage ran.
+
+    Args:
+        manifest: What fits together how.
+        sessions: By stage.
+        clock: Nanoseconds that ``work_ns`` is counted in: of the wall, or of the processor.
+        resident: Let a device keep what only goes from stage to stage; these tensors are then not among ``tensors``.
     """
 
     def __init__(
@@ -36,9 +43,13 @@ class StageGraph:
         sessions: Mapping[str, Session],
         stages: Sequence[Stage] | None = None,
         also: Collection[str] = (),
+        clock: Callable[[], int] = perf_counter_ns,
+        *,
+        resident: bool = False,
     ) -> None:
+        self._clock = clock
         self._stages = manifest.stages if stages is None else tuple(stages)
-        self._specs = manifest.tensors
+        self.specs = manifest.tensors
         used = {name for stage in self._stages for name in (*stage.inputs, *stage.outputs)}.union(also)
         kept = manifest.tensors if stages is None else used
         self.tensors = {n: np.zeros(spec.shape, spec.dtype) for n, spec in manifest.tensors.items() if n in kept}
@@ -46,7 +57,9 @@ class StageGraph:
         self._newest: dict[str, Array] = {}
         self._made: dict[str, Array] = {}
         self._read_whole = {name for stage in self._stages if not stage.per_item for name in stage.inputs}.union(also)
+        self._resident = _between_stages(manifest) if resident else set[str]()
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in self._stages}
+        self._hidden = {name: self.tensors.pop(name) for name in self._resident}  # alive, as sessions may use them
         self._stale: set[str] = set()
         self._touched = False
         self._readers = {
@@ -63,18 +76,19 @@ class StageGraph:
         for name in stage.inputs:
             buffers[name] = self._newest_of(name, stage.items) if stage.per_item else self.tensors[name]
         for name in stage.outputs:
-            spec = self._specs[name]
+            spec = self.specs[name]
             buffers[name] = self.tensors[name]
             if spec.window_axis is not None:
                 self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
-        return session.bind(buffers)
+        kept = self._resident & buffers.keys()
+        return session.bind(buffers, kept) if kept else session.bind(buffers)
 
     def _newest_of(self, port: str, items: int) -> Array:
-        spec = self._specs[port]
+        spec = self.specs[port]
         assert spec.window_axis is not None  # the manifest has seen to it
-        shape = (*spec.shape[: spec.window_axis], items, *spec.shape[spec.window_axis + 1 :])
+        shape = (*spec.shape[: spec.window_axis], items * spec.item_size, *spec.shape[spec.window_axis + 1 :])
         self._newest[port] = np.zeros(shape, spec.dtype)
-        self.items[port] = np.split(self._newest[port], [items - 1], spec.window_axis)[1]
+        self.items[port] = np.split(self._newest[port], [(items - 1) * spec.item_size], spec.window_axis)[1]
         return self._newest[port]
 
     def mark(self, ports: Collection[str]) -> None:
@@ -89,20 +103,26 @@ class StageGraph:
             if stage.per_item and port in stage.ports:
                 self._call(stage)
                 for name in stage.outputs:
-                    _shift_in(self.tensors[name], self._made[name], self._specs[name])
+                    _shift_in(self.tensors[name], self._made[name], self.specs[name])
         if port in self._read_whole:
-            _shift_in(self.tensors[port], self.items[port], self._specs[port])
-        _make_room(self._newest[port], self._specs[port])
+            _shift_in(self.tensors[port], self.items[port], self.specs[port])
+        _make_room(self._newest[port], self.specs[port])
         self.mark([port])
 
     def load_window(self, port: str, window: Array) -> None:
         """Take in a whole window of one port, [...] without a batch axis."""
-        axis = self._specs[port].window_axis
+        axis = self.specs[port].window_axis
         if axis is None:
             self.tensors[port][0] = window
             self.mark([port])
             return
-        for item in np.split(window[np.newaxis], window.shape[axis - 1], axis):
+        self.push_items(port, window, self.specs[port].items)
+
+    def push_items(self, port: str, window: Array, count: int) -> None:
+        """Take in the newest items of a window [...] without a batch axis, one by one."""
+        spec = self.specs[port]
+        assert spec.window_axis is not None  # only windows come item by item
+        for item in np.split(window[np.newaxis], spec.items, spec.window_axis)[spec.items - count :]:
             self.items[port][...] = item
             self.push_item(port)
 
@@ -127,22 +147,28 @@ class StageGraph:
         self.mark(self._states)
 
     def _call(self, stage: Stage) -> None:
-        begin = perf_counter_ns()
+        begin = self._clock()
         self._calls[stage.name]()
-        self.work_ns[stage.name] += perf_counter_ns() - begin
+        self.work_ns[stage.name] += self._clock() - begin
         self.runs[stage.name] += 1
+
+
+def _between_stages(manifest: Manifest) -> set[str]:
+    """Tensors that only stages read and write: no port, no window that grows on the host, no result."""
+    made = {name for stage in manifest.stages for name in stage.outputs if manifest.tensors[name].window_axis is None}
+    return made - set(manifest.results.values()) - set(manifest.states.values())
 
 
 def _make_room(window: Array, spec: TensorSpec) -> None:
     """Move every item to the place of the older one before it."""
     assert spec.window_axis is not None  # only windows come item by item
-    moved = np.moveaxis(window, spec.window_axis, 0)
-    for i in range(len(moved) - 1):  # one by one: numpy copies what overlaps to new memory first
-        moved[i] = moved[i + 1]
+    moved, size = np.moveaxis(window, spec.window_axis, 0), spec.item_size
+    for i in range(0, len(moved) - size, size):  # one by one: numpy copies what overlaps to new memory first
+        moved[i : i + size] = moved[i + size : i + 2 * size]
 
 
 def _shift_in(window: Array, item: Array, spec: TensorSpec) -> None:
     _make_room(window, spec)
     axis = spec.window_axis
     assert axis is not None  # only windows are shifted
-    np.moveaxis(window, axis, 0)[-1:] = np.moveaxis(item, axis, 0)
+    np.moveaxis(window, axis, 0)[-spec.item_size :] = np.moveaxis(item, axis, 0)

@@ -20,7 +20,7 @@ class Nothing:
     def __init__(self, inputs, outputs):
         self.inputs, self.outputs = inputs, outputs
 
-    def bind(self, buffers: Buffers):  # noqa: ARG002
+    def bind(self, buffers: Buffers, resident=()):
         return lambda: None
 
 

@@ -74,6 +74,7 @@ def run_command(
     from mmedge.bundle import open_bundle
     from mmedge.cost import parse_rates
     from mmedge_bench.page.report import render_page
+    from mmedge_bench.remembered import remember
     from mmedge_bench.result import write_result
     from mmedge_bench.suite import Plan, run_suite
     from mmedge_bench.summary import COLUMNS, engine_only, summarize, to_rows
@@ -102,6 +103,7 @@ def run_command(
             steps("drawing the page")
             page.write_text(render_page(result), encoding="utf-8")
     summary = summarize(result)
+    remember(open_bundle(bundle), summary, told["threads"])
     if json_output:
         click.echo(as_json(summary))
         return

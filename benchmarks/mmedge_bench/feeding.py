@@ -7,40 +7,18 @@ from time import monotonic_ns, sleep
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.backends.base import Buffers, Session
+from mmedge.backends.base import Session
 from mmedge.backends.ort import OrtSession
 from mmedge.bundle import open_bundle
 from mmedge.manifest import Manifest
 from mmedge.stream import Stream
 from mmedge.types import NS
+from mmedge_bench.injection import Injection, SlowedSession
 
-__all__ = ["Feeder", "SlowSession", "open_sessions"]
+__all__ = ["Feeder", "open_sessions"]
 
 CAMERA_HZ = 15  # where the model does not say
 SEED = 0
-
-
-class SlowSession:
-    """A session whose runs take longer.
-
-    Args:
-        session: What computes.
-        sleep_s: How long each run sleeps on top, without holding the interpreter.
-    """
-
-    def __init__(self, session: Session, sleep_s: float) -> None:
-        self.inputs, self.outputs = session.inputs, session.outputs
-        self._session, self._sleep_s = session, sleep_s
-
-    def bind(self, buffers: Buffers) -> Callable[[], None]:
-        """See :meth:`mmedge.backends.base.Session.bind`."""
-        run = self._session.bind(buffers)
-
-        def slow() -> None:
-            run()
-            sleep(self._sleep_s)
-
-        return slow
 
 
 def open_sessions(bundle: Path, slow: Mapping[str, float] | None = None) -> tuple[Manifest, dict[str, Session]]:
@@ -55,7 +33,8 @@ def open_sessions(bundle: Path, slow: Mapping[str, float] | None = None) -> tupl
     sessions: dict[str, Session] = {
         name: OrtSession(opened.read(file), threads=1, name=name) for name, file in files.items()
     }
-    sessions |= {name: SlowSession(sessions[name], seconds) for name, seconds in (slow or {}).items()}
+    for name, seconds in (slow or {}).items():
+        sessions[name] = SlowedSession(sessions[name], Injection(stage=name, sleep_ms=1e3 * seconds))
     return opened.manifest, sessions
 
 

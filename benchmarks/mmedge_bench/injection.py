@@ -1,6 +1,6 @@
 """Stages made slower on purpose: how the suite proves that it would have noticed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import sleep, thread_time_ns
 
@@ -16,12 +16,14 @@ class Injection:
     Attributes:
         stage: Its name.
         slower: Share of its own processor time that every run takes longer, by computing.
+        sleep_ms: How much longer every run takes by sleeping, without holding the interpreter.
         stall_at: Number of the run that stalls; -1 for none.
         stall_ms: For how long.
     """
 
     stage: str
     slower: float = 0.0
+    sleep_ms: float = 0.0
     stall_at: int = -1
     stall_ms: float = 0.0
 
@@ -38,9 +40,9 @@ class SlowedSession:
         self._session, self._injection = session, injection
         self.inputs, self.outputs = session.inputs, session.outputs
 
-    def bind(self, buffers: Buffers) -> Callable[[], None]:
+    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`."""
-        run, told, runs = self._session.bind(buffers), self._injection, 0
+        run, told, runs = self._session.bind(buffers, resident), self._injection, 0
 
         def call() -> None:
             nonlocal runs
@@ -50,8 +52,8 @@ class SlowedSession:
             until = end + int(told.slower * (end - begin))
             while thread_time_ns() < until:
                 pass
-            if runs == told.stall_at:
-                sleep(told.stall_ms / 1e3)
+            if extra_ms := told.sleep_ms + (told.stall_ms if runs == told.stall_at else 0):
+                sleep(extra_ms / 1e3)
             runs += 1
 
         return call

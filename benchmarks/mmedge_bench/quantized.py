@@ -4,15 +4,18 @@ Both take turns in short blocks in one process, on ONNX Runtime with one thread;
 the two times next to one another. Work is processor time of that thread, so that a busy neighbour costs nothing but
 warm caches. What is timed:
 
-* ``whole window``: all stages on new windows of every sensor, front ends left out.
+* ``stages, warm``: each stage of one window many times in a row, added up; nothing but ONNX Runtime.
+* ``stages, cold``: the same, each run after other work has swept the caches of the core.
+* ``whole window``: all stages on new windows of every sensor, with the runtime's own work between them.
 * ``second of stream``: what one second brings at the sensors' rates, each stage when its data is new.
-* ``infer``: from raw sensor data to decoded outputs, front ends included; these are the same for both.
+* ``infer``: from raw sensor data to decoded outputs; front ends, the same for both, take most of it.
 """
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -23,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 import mmedge
-from mmedge.bundle import open_bundle
+from mmedge.backends.ort import OrtSession
+from mmedge.bundle import Bundle, open_bundle
 from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
 from mmedge.model import Model, load
@@ -33,7 +37,8 @@ from mmedge.types import Array
 __all__ = ["Pair", "QuantizedResult", "main", "measure_quantized"]
 
 BLOCKS = 60
-RUNS = 4  # in a block; the first one warms the caches and is not counted
+RUNS = 6  # in a block; the first one is not counted
+SWEEP_BYTES = 4 << 20  # more than a core's own caches hold
 LABEL = "label/"
 Row = Mapping[str, Array]
 
@@ -128,7 +133,7 @@ def measure_quantized(bundle: Path, data: Path, variant: str, blocks: int = BLOC
         },
         fp32_bytes=sizes["fp32"],
         variant_bytes=sizes[variant],
-        times={name: _paired(ways, blocks) for name, ways in _ways(models, manifest, first).items()},
+        times={name: _paired(ways, blocks) for name, ways in _ways(bundle, models, first).items()},
         made_with={"processor": _processor(), "mmedge": mmedge.__version__, "onnxruntime": version("onnxruntime")},
     )
 
@@ -158,22 +163,73 @@ def _winner(values: Array) -> npt.NDArray[np.int64]:
     return np.asarray(values.reshape(len(values), -1).argmax(1))
 
 
-Way = Callable[[], object]
+Way = Callable[[], int]  # does it once, and says how many ns of processor time it took
+Call = Callable[[], object]
 
 
-def _ways(models: Mapping[str, Model], manifest: Manifest, sensors: Row) -> dict[str, dict[str, Way]]:
-    """For each thing that is timed, what each variant does."""
+def _ways(bundle: Path, models: Mapping[str, Model], sensors: Row) -> dict[str, dict[str, Way]]:
+    """For each thing that is timed, what each variant does, and how long it took in ns."""
+    manifest = models["fp32"].manifest
     fronts = {name: front_end(manifest.ports[name]) for name in sensors}
     windows = {name: fronts[name].window(sensors[name]) for name in sensors}
     graphs = {name: model.new_graph() for name, model in models.items()}
+    stages = {name: _stages(open_bundle(bundle), name, graphs["fp32"], windows) for name in models}
     return {
-        "whole window": {name: _whole(graph, windows) for name, graph in graphs.items()},
-        "second of stream": {name: _second(graph, manifest, windows) for name, graph in graphs.items()},
-        "infer": {name: _infer(model, sensors) for name, model in models.items()},
+        "stages, warm": {name: _in_a_row(calls, None) for name, calls in stages.items()},
+        "stages, cold": {name: _in_a_row(calls, np.zeros(SWEEP_BYTES, np.uint8)) for name, calls in stages.items()},
+        "whole window": {name: _timed(_whole(graph, windows)) for name, graph in graphs.items()},
+        "second of stream": {name: _timed(_second(graph, manifest, windows)) for name, graph in graphs.items()},
+        "infer": {name: _timed(partial(model.infer, **sensors)) for name, model in models.items()},
     }
 
 
-def _whole(graph: StageGraph, windows: Row) -> Way:
+def _timed(work: Call) -> Way:
+    def way() -> int:
+        begin = thread_time_ns()
+        work()
+        return thread_time_ns() - begin
+
+    return way
+
+
+def _stages(bundle: Bundle, variant: str, graph: StageGraph, windows: Row) -> list[tuple[int, Call, Row]]:
+    """How often each stage runs for one window, what runs it, and its buffers, filled as in fp32."""
+    _whole(graph, windows)()
+    manifest = bundle.manifest
+    found: list[tuple[int, Call, Row]] = []
+    for stage in manifest.stages:
+        buffers = {name: graph.tensors[name].copy() for name in stage.inputs}
+        if stage.per_item:
+            (port,) = stage.inputs
+            spec = manifest.tensors[port]
+            items = np.split(windows[port][np.newaxis], spec.items, spec.window_axis or 0)[-stage.items :]
+            buffers[port] = np.concatenate(items, spec.window_axis or 0)
+        specs = {name: manifest.tensors[name] for name in stage.outputs}
+        buffers |= {name: np.zeros(spec.item_shape, spec.dtype) for name, spec in specs.items()}
+        content = bundle.read(manifest.variants[variant].files[stage.name])
+        weights = bundle.weights(manifest.variants[variant].files[stage.name])
+        call = OrtSession(content, threads=1, name=stage.name, weights=weights).bind(buffers)
+        runs = manifest.tensors[stage.inputs[0]].items if stage.per_item else 1
+        found.append((runs, call, buffers))
+    return found
+
+
+def _in_a_row(calls: Sequence[tuple[int, Call, Row]], other: Array | None) -> Way:
+    def way() -> int:
+        taken = 0
+        for runs, call, _ in calls:
+            for _ in range(runs):
+                if other is not None:
+                    np.add(other, 1, out=other)
+                begin = thread_time_ns()
+                call()
+                taken += thread_time_ns() - begin
+        return taken
+
+    return way
+
+
+def _whole(graph: StageGraph, windows: Row) -> Call:
     def work() -> None:
         for name, window in windows.items():
             graph.load_window(name, window)
@@ -182,7 +238,7 @@ def _whole(graph: StageGraph, windows: Row) -> Way:
     return work
 
 
-def _second(graph: StageGraph, manifest: Manifest, windows: Row) -> Way:
+def _second(graph: StageGraph, manifest: Manifest, windows: Row) -> Call:
     """Data comes in the order of its times within the second; every hop of sound, or else every item, is a tick."""
     rates = {name: _rate_hz(manifest, name) for name in windows}
     ticking = max(rates, key=lambda name: (manifest.ports[name].audio is not None, rates[name]))
@@ -208,19 +264,12 @@ def _rate_hz(manifest: Manifest, name: str) -> float:
     return paced.rate_hz if paced and paced.rate_hz else 1.0
 
 
-def _infer(model: Model, sensors: Row) -> Way:
-    return lambda: model.infer(**sensors)
-
-
 def _paired(ways: Mapping[str, Way], blocks: int) -> Pair:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(blocks):
         for name, work in ways.items():
-            work()
-            begin = thread_time_ns()
-            for _ in range(RUNS - 1):
-                work()
-            times[name].append((thread_time_ns() - begin) / (RUNS - 1) / 1e6)
+            taken = [work() for _ in range(RUNS)][1:]
+            times[name].append(sum(taken) / len(taken) / 1e6)
     fp32, variant = times.values()
     ratios = np.array(fp32) / np.array(variant)
     return Pair(

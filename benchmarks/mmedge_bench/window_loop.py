@@ -60,6 +60,16 @@ class WindowLoop:
         elif isinstance(packet, TextMessage):
             self._recent[port].append(packet.text)
 
+    @property
+    def work_ns(self) -> Mapping[str, int]:
+        """Time spent in the model so far."""
+        return self.graph.work_ns
+
+    @property
+    def runs(self) -> Mapping[str, int]:
+        """How often it ran."""
+        return self.graph.runs
+
     def poll(self) -> list[Prediction]:
         """Predictions since the last call."""
         ready, self._ready = self._ready, []

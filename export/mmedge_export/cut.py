@@ -1,4 +1,4 @@
-"""A whole graph into the graphs of its stages: by modality, and each camera window by time."""
+"""A whole graph into the graphs of its stages: by modality, and each window of pictures or sound by time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ class CutGraph:
 def cut_graph(
     model: onnx.ModelProto, ports: Mapping[str, Port], samples: Sequence[Mapping[str, Array]], folder: Path
 ) -> CutGraph:
-    """Split by modality, then each camera window by time where that is proved to change nothing.
+    """Split by modality, then each window of pictures or sound by time where that is proved to change nothing.
 
     Args:
         model: The whole graph.
@@ -53,6 +53,7 @@ def cut_graph(
     stages, notes = list(plan.stages), []
     graphs: dict[str, onnx.ModelProto] = {}
     axes: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for name, port in ports.items():
         if window_axis(port) is None or (plan.kept_whole and not single):
             continue
@@ -64,6 +65,7 @@ def cut_graph(
         stages[at : at + 1] = [found.item, *([found.rest] if found.rest else [])]
         graphs[found.item.stage.name] = found.item_model
         axes |= found.axes
+        sizes |= found.sizes
         if found.note:
             notes.append(f"{name}: {found.note}")
     specs, tensors = tensor_specs(model), {}
@@ -72,7 +74,7 @@ def cut_graph(
         if stage.name not in graphs:
             graphs[stage.name] = extract(model, planned.nodes, stage.inputs, stage.outputs, stage.name)
         for tensor in (*stage.inputs, *stage.outputs):
-            tensors[tensor] = replace(specs[tensor], window_axis=axes.get(tensor))
+            tensors[tensor] = replace(specs[tensor], window_axis=axes.get(tensor), item_size=sizes.get(tensor, 1))
     return CutGraph(
         whole=model,
         stages=tuple(stages),

@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from mmedge.errors import ExportError
 from mmedge.types import Array
+from mmedge_export.branches import take_branches
 from mmedge_export.graph import tensor_specs
 from mmedge_export.user_code import USER_ERRORS, first_line
 
@@ -42,7 +43,8 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         model: Its inputs have static shapes.
 
     Returns:
-        A new model. Nothing that depends on data is touched, and nothing large is made.
+        A new model, in which branches that constants decide are taken. Nothing that depends on data is touched, and
+        nothing large is made.
     """
     folded = onnx.ModelProto()
     folded.CopyFrom(model)
@@ -50,7 +52,9 @@ def fold_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     while True:
         del folded.graph.value_info[:]
         found = _pass(folded)
-        if not found:
+        if take_branches(folded.graph, _small(folded) | found):
+            _fold_constant_nodes(folded.graph)
+        elif not found:
             return folded
         kept = [node for node in folded.graph.node if not set(node.output) & found.keys()]
         del folded.graph.node[:]
@@ -74,11 +78,7 @@ def _fold_constant_nodes(graph: onnx.GraphProto) -> None:
 def _pass(model: onnx.ModelProto) -> dict[str, Array]:
     specs = tensor_specs(model)
     finals = {value.name for value in model.graph.output}
-    known = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in model.graph.initializer
-        if prod(tensor.dims) <= MAX_VALUES
-    }
+    known = _small(model)
     made: dict[str, Array] = {}
     for node in model.graph.node:
         if len(node.output) != 1 or node.output[0] in finals:
@@ -90,6 +90,11 @@ def _pass(model: onnx.ModelProto) -> dict[str, Array]:
             if array.size <= MAX_VALUES:
                 made[node.output[0]] = array
     return made
+
+
+def _small(model: onnx.ModelProto) -> dict[str, Array]:
+    small = (tensor for tensor in model.graph.initializer if prod(tensor.dims) <= MAX_VALUES)
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in small}
 
 
 def _foldable(node: onnx.NodeProto, known: Mapping[str, Array]) -> bool:

@@ -11,7 +11,7 @@ import torch
 from mmedge.errors import MmedgeError, SpecError
 from mmedge_export.call import Call
 from mmedge_export.checkpoint import call_factory
-from mmedge_export.guess import guess_modality
+from mmedge_export.guess import guess_modality, is_sensor
 from mmedge_export.named import call_model, named_copy, named_outputs
 from mmedge_export.signature import Shape, Signature, Tensor
 from mmedge_export.user_code import USER_ERRORS, reason
@@ -68,7 +68,13 @@ def module_signature(factory: str, arguments: dict[str, Any], shapes: dict[str, 
 
 def _example(model: torch.nn.Module, shapes: dict[str, Shape]) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(SEED)
-    given = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    hints = _hints(model)
+    given = {
+        name: torch.randint(2, shape, generator=generator)
+        if _holds_integers(name, shape, hints.get(name))
+        else torch.randn(shape, generator=generator)
+        for name, shape in shapes.items()
+    }
     make = getattr(model, "example_inputs", None)
     if shapes or not callable(make):
         return given
@@ -95,15 +101,12 @@ def _read_forward(model: torch.nn.Module, example: Mapping[str, torch.Tensor]) -
         for name, each in inspect.signature(model.forward).parameters.items()
         if each.kind not in {each.VAR_POSITIONAL, each.VAR_KEYWORD}
     }
-    try:
-        hints = typing.get_type_hints(model.forward)
-    except USER_ERRORS:  # an annotation names what is not imported: it is only a hint
-        hints = {}
+    hints = _hints(model)
     constants, inputs, left_out = {}, [], {}
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and hints.get(name) in PLAIN:
             constants[name] = PLAIN[hints[name]]
-        elif parameter.default is parameter.empty or name in example or _is_sensor(name, parameter.default):
+        elif parameter.default is parameter.empty or name in example or (parameter.default is None and is_sensor(name)):
             inputs.append(name)
         elif type(parameter.default) in PLAIN:
             left_out[name] = parameter.default
@@ -115,8 +118,19 @@ def _read_forward(model: torch.nn.Module, example: Mapping[str, torch.Tensor]) -
     return _Forward(call=call, inputs=inputs, left_out=left_out)
 
 
-def _is_sensor(name: str, default: object) -> bool:
-    return default is None and guess_modality(Tensor(name=name)) != "tensor"
+def _hints(model: torch.nn.Module) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(model.forward)
+    except USER_ERRORS:  # an annotation names what is not imported: it is only a hint
+        return {}
+
+
+def _holds_integers(name: str, shape: Shape, hint: Any) -> bool:
+    """By its annotation, or else as what a tokenizer gives."""
+    hinted = {hint, *typing.get_args(hint)}
+    if hinted & {torch.LongTensor, torch.IntTensor, torch.FloatTensor}:
+        return torch.FloatTensor not in hinted
+    return guess_modality(Tensor(name=name, shape=shape, dtype="int64")) == "text"
 
 
 def _packed(

@@ -1,6 +1,7 @@
 """Reading and cutting ONNX graphs: what a node reads, what shapes are, what a part costs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -9,10 +10,14 @@ from onnx import helper, shape_inference
 
 from mmedge.errors import ExportError
 from mmedge.manifest import TensorSpec
+from mmedge_export.graph_facts import MODULE
+from mmedge_export.weights import check_whole
 
-__all__ = ["count_macs", "extract", "reaching", "reads", "stripped", "tapped", "tensor_specs"]
+__all__ = ["count_macs", "extract", "module_of", "reaching", "reads", "stripped", "tapped", "tensor_specs"]
 
 Shapes = Mapping[str, TensorSpec]
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+WRAPPED = "model"  # the attribute under which named.Named holds the user's module
 COUNTED_RNN = {"GRU": 3, "LSTM": 4, "RNN": 1}
 
 
@@ -30,16 +35,35 @@ def reads(node: onnx.NodeProto) -> set[str]:
 
 
 def tensor_specs(model: onnx.ModelProto) -> dict[str, TensorSpec]:
-    """Shape and dtype of every tensor whose shape is static, by name."""
+    """Shape and dtype of every tensor whose shape is static, those of sub-graphs included, by name."""
     inferred = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    specs: dict[str, TensorSpec] = {}
+    for graph in _graphs(inferred.graph):
+        specs |= _specs(graph)
+    return specs
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph after its sub-graphs."""
+    for node in graph.node:
+        for inner in _subgraphs(node):
+            yield from _graphs(inner)
+    yield graph
+
+
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [g for attribute in node.attribute for g in (attribute.g, *attribute.graphs) if g.node]
+
+
+def _specs(graph: onnx.GraphProto) -> dict[str, TensorSpec]:
     specs = {}
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+    for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
         sizes = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
         if tensor.HasField("shape") and min(sizes, default=0) >= 0:
             dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
             specs[value.name] = TensorSpec(shape=tuple(sizes), dtype=dtype)
-    for tensor in inferred.graph.initializer:
+    for tensor in graph.initializer:
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type).name
         specs[tensor.name] = TensorSpec(shape=tuple(tensor.dims), dtype=dtype)
     return specs
@@ -48,27 +72,47 @@ def tensor_specs(model: onnx.ModelProto) -> dict[str, TensorSpec]:
 def count_macs(node: onnx.NodeProto, specs: Shapes) -> int:
     """Multiply-accumulates of one node; 0 for operators that are not convolutions, matrix products or recurrences.
 
-    Source: the ONNX operator definitions of Conv, ConvTranspose, Gemm, MatMul, GRU, LSTM and RNN.
+    Of branches the most expensive one counts, and the body of a loop counts once.
+
+    Source: the ONNX operator definitions of Conv, ConvTranspose, Gemm, MatMul, Einsum, GRU, LSTM and RNN, and of what
+    does the same on integers.
     """
-    known = all(name in specs for name in (*node.input[:2], *node.output[:1]) if name)
-    if not known:
+    if inner := _subgraphs(node):
+        return max(sum(count_macs(child, specs) for child in graph.node) for graph in inner)
+    weight = 3 if node.op_type.startswith("QLinear") else 1  # after the scale and the zero point of the first input
+    read = [node.input[i] for i in (0, weight) if i < len(node.input)]
+    if any(name not in specs for name in (*read, *node.output[:1]) if name) or not node.output or not node.output[0]:
         return 0
-    out = prod(specs[node.output[0]].shape) if node.output and node.output[0] else 0
-    if node.op_type == "Conv":
-        return out * prod(specs[node.input[1]].shape[1:])
+    shapes, out = [specs[name].shape for name in read if name], prod(specs[node.output[0]].shape)
+    if node.op_type in {"Conv", "ConvInteger", "QLinearConv"}:
+        return out * prod(shapes[1][1:])
     if node.op_type == "ConvTranspose":
-        return prod(specs[node.input[0]].shape) * prod(specs[node.input[1]].shape[1:])
-    if node.op_type == "MatMul":
-        return out * specs[node.input[0]].shape[-1]
+        return prod(shapes[0]) * prod(shapes[1][1:])
+    if node.op_type in {"MatMul", "MatMulInteger", "QLinearMatMul"}:
+        return out * shapes[0][-1]
     if node.op_type == "Gemm":
         transposed = any(a.name == "transA" and a.i for a in node.attribute)
-        return out * specs[node.input[0]].shape[0 if transposed else -1]
+        return out * shapes[0][0 if transposed else -1]
+    if node.op_type == "Einsum" and len(node.input) == 2:
+        return out * _summed(next(a.s.decode() for a in node.attribute if a.name == "equation"), shapes)
     if node.op_type in COUNTED_RNN:
-        steps, batch, width = specs[node.input[0]].shape
-        directions, rows, _ = specs[node.input[1]].shape
+        steps, batch, width = shapes[0]
+        directions, rows, _ = shapes[1]
         hidden = rows // COUNTED_RNN[node.op_type]
         return steps * batch * directions * rows * (width + hidden)
     return 0
+
+
+def _summed(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+    """Products that are added up for one value of an einsum."""
+    inputs, arrow, out = equation.replace(" ", "").partition("->")
+    sizes: dict[str, int] = {}
+    for term, shape in zip(inputs.split(","), shapes, strict=True):
+        first, dots, last = term.partition("...")
+        sizes |= dict(zip(first, shape, strict=False))
+        sizes |= dict(zip(reversed(last), reversed(shape), strict=False)) if dots else {}
+    kept = set(out) if arrow else {letter for letter in sizes if inputs.count(letter) == 1}
+    return prod(size for letter, size in sizes.items() if letter not in kept)
 
 
 def extract(
@@ -88,7 +132,11 @@ def extract(
     """
     specs = tensor_specs(model)
     if unknown := [tensor for tensor in (*inputs, *outputs) if tensor not in specs]:
-        raise ExportError(f"the tensor {unknown[0]!r} has no static shape, so stage {name} cannot be cut out")
+        first = next(node for node in model.graph.node if any(out not in specs for out in node.output if out))
+        raise ExportError(
+            f"the tensor {unknown[0]!r} has no static shape, so stage {name} cannot be cut out: {first.op_type} "
+            f"{first.name or first.output[0]!r} makes a size that is not known before it runs; write it without"
+        )
     chosen, needed = reaching([model.graph.node[i] for i in sorted(nodes)], inputs, outputs)
     graph = helper.make_graph(
         chosen,
@@ -101,12 +149,31 @@ def extract(
     part.functions.extend(model.functions)
     part.producer_name = "mmedge"
     _strip(part)
-    onnx.checker.check_model(part, full_check=True)
+    check_whole(part)
     return part
 
 
+def module_of(node: onnx.NodeProto) -> str:
+    """The module of the user's model that a node came from, e.g. ``camera.layers.3.first``, or "".
+
+    Source: torch.onnx writes the names of the modules around each node, the outermost being our own wrapper.
+    """
+    notes = {str(entry.key): str(entry.value) for entry in node.metadata_props}
+    if MODULE in notes:
+        return notes[MODULE]
+    try:
+        scopes = ast.literal_eval(notes.get(NAME_SCOPES, "[]"))
+    except (SyntaxError, ValueError):  # notes of another tool
+        return ""
+    inner = scopes[-2] if isinstance(scopes, list) and len(scopes) > 1 else ""
+    return inner.removeprefix(WRAPPED).removeprefix(".") if isinstance(inner, str) else ""
+
+
 def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model without what an exporter notes beside the graph: paths and lines of the user's machine."""
+    """The same model without what an exporter notes beside the graph: paths and lines of the user's machine.
+
+    The name of each node's module stays, so that a device that cannot take a node can say where it comes from.
+    """
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     _strip(plain)
@@ -134,7 +201,10 @@ def _strip_graph(graph: onnx.GraphProto) -> None:
 
 def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
     for node in nodes:
+        module = module_of(node)
         del node.metadata_props[:]
+        if module:
+            node.metadata_props.add(key=MODULE, value=module)
         node.doc_string = ""
         for attribute in node.attribute:
             attribute.doc_string = ""

@@ -8,12 +8,12 @@ import onnx
 
 from mmedge.errors import ExportError
 from mmedge.types import Array
+from mmedge_export.weights import check_whole, read_graph
 
-__all__ = ["MAX_IR_VERSION", "MAX_WEIGHT_BYTES", "OPSETS", "check_graph", "dims"]
+__all__ = ["MAX_IR_VERSION", "OPSETS", "check_graph", "dims"]
 
 OPSETS = range(13, 21)
 MAX_IR_VERSION = 10  # what ONNX Runtime 1.20 and TensorRT 10.3 read
-MAX_WEIGHT_BYTES = 1_900_000_000  # protobuf ends at 2 GiB, graph and names included
 
 
 def check_graph(path: Path, inputs: Mapping[str, Array], outputs: Sequence[str], opset: int) -> None:
@@ -28,9 +28,9 @@ def check_graph(path: Path, inputs: Mapping[str, Array], outputs: Sequence[str],
     Raises:
         ExportError: It has other inputs, outputs, shapes or versions than asked for.
     """
-    model = onnx.load(path)
+    model = read_graph(path)
     try:
-        onnx.checker.check_model(model, full_check=True)
+        check_whole(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(
             f"the exporter wrote a graph that is not valid: {' '.join(str(error).split())[:300]}"

@@ -2,17 +2,35 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from mmedge.features.settings import mel_settings
 from mmedge_export.signature import Shape, Tensor
 
-__all__ = ["Line", "guess_input", "guess_modality", "guess_output"]
+__all__ = ["Line", "guess_input", "guess_modality", "guess_output", "guess_state", "is_sensor"]
 
-Modality = Literal["camera", "audio", "tensor"]
+Modality = Literal["camera", "audio", "text", "tensor", "state"]
 Line = tuple[str, str, str]  # key, TOML value, comment
 CAMERA = re.compile(r"image|img|frame|video|face|pixel|picture|camera|rgb|visual|lip|mouth", re.IGNORECASE)
-AUDIO = re.compile(r"audio|sound|wave|wav|mel|speech|mfcc|spectro|voice|acoustic|mic", re.IGNORECASE)
+AUDIO = re.compile(
+    r"audio|sound|wave|wav|mel|speech|mfcc|spectro|voice|acoustic|mic|^input_(values|features)$", re.IGNORECASE
+)
+TEXT = re.compile(r"input_ids|token|text|sentence|prompt|command|caption|question|words", re.IGNORECASE)
+# What forward() takes beside the values of a sensor: how to read them, or what to give back.
+BESIDE = re.compile(
+    r"mask|position|type|label|embed|past|cache|lens|length|attention|hidden|loss|longer", re.IGNORECASE
+)
+NEXT = (
+    "{}_out",
+    "{}_next",
+    "{}_new",
+    "{}N",
+    "{}n",
+    "new_{}",
+    "next_{}",
+    "out_{}",
+)  # how a state is called that comes out
 CHANNELS = (3, 1)
 MEL_BINS = (13, 20, 23, 24, 26, 40, 64, 80, 96, 128, 256)
 RATE_HZ = 16000
@@ -21,8 +39,22 @@ EDIT = "EDIT: "
 CONVENTION, WINDOW_MS, HOP_MS = "kaldi", 25, 10  # of the spectrogram that is guessed
 
 
+def is_sensor(name: str) -> bool:
+    """Whether an argument that may be left out is called as if a sensor fed it."""
+    return not BESIDE.search(name) and guess_modality(Tensor(name=name)) != "tensor"
+
+
+def guess_state(tensor: Tensor, outputs: Sequence[Tensor]) -> str:
+    """The output that an input is fed with at the next tick, from their names; "" if there is none."""
+    made = {output.name for output in outputs}
+    return next((name for name in (form.format(tensor.name) for form in NEXT) if name in made), "")
+
+
 def guess_modality(tensor: Tensor) -> Modality:
     """What kind of sensor feeds an input, from its name and then from its shape."""
+    integers = tensor.shape is None or (len(tensor.shape) == 2 and "int" in tensor.dtype)
+    if TEXT.search(tensor.name) and integers and not BESIDE.search(tensor.name):
+        return "text"
     if CAMERA.search(tensor.name):
         return "camera"
     if AUDIO.search(tensor.name):
@@ -33,10 +65,34 @@ def guess_modality(tensor: Tensor) -> Modality:
     return "audio" if shape and _wave_layout(shape) and tensor.dtype == "float32" else "tensor"
 
 
-def guess_input(tensor: Tensor) -> list[Line]:
-    """The lines of ``[inputs.NAME]``: a valid port of exactly the tensor's shape, where that is known and possible."""
+def guess_input(tensor: Tensor, source: str = "") -> list[Line]:
+    """The lines of ``[inputs.NAME]``: a valid port of exactly the tensor's shape, where that is known and possible.
+
+    Args:
+        tensor: The input.
+        source: The output that it is fed with, if it is a state.
+    """
     modality = guess_modality(tensor)
     shape = tensor.shape[1:] if tensor.shape else None
+    if source:
+        batched = tensor.shape is not None and tensor.shape[:1] == (1,)
+        return [
+            ("modality", '"state"', "zeros at first, then what the model made at the tick before"),
+            (
+                "shape",
+                str(list((shape if batched else tensor.shape) or ())),
+                "" if tensor.shape else EDIT + "its shape",
+            ),
+            ("dtype", f'"{tensor.dtype}"', ""),
+            ("from", json.dumps(source), EDIT + "the output that is fed back"),
+        ]
+    if modality == "text":
+        return [
+            ("modality", '"text"', "camera, audio, text, tensor or state"),
+            ("tokenizer", '"tokenizer.json"', EDIT + "of the tokenizers library, relative to this file"),
+            ("length", str(shape[0] if shape else 32), ("" if shape else EDIT) + "token ids"),
+            ("pad_id", "0", EDIT + "what follows a shorter text"),
+        ]
     if modality == "camera" and (shape is None or camera_layout(shape)):
         return _camera(shape)
     if modality == "audio" and (shape is None or _wave_layout(shape) or _mel_layout(shape)):
@@ -105,6 +161,7 @@ def _audio(shape: Shape | None) -> list[Line]:
         ("window_ms", f"{window:.12g}", ("" if shape else EDIT) + "sound in one window, at this rate_hz"),
         ("hop_ms", "20", "from one window to the next"),
     ]
+    clear = shape is not None and max(shape) > max(MEL_BINS)  # else either axis may be the bins
     if wave:
         return [*lines, ("features", '"waveform"', "-1..1"), ("layout", f'"{wave}"', "N samples, C an axis of 1")]
     return [
@@ -112,7 +169,7 @@ def _audio(shape: Shape | None) -> list[Line]:
         ("features", '"log-mel"', EDIT + "waveform, log-mel or mfcc"),
         ("convention", f'"{CONVENTION}"', EDIT + "torchaudio, librosa, kaldi, htk, whisper, python_speech_features"),
         ("mels", str(sizes["M"]), ("" if shape else EDIT) + "bins"),
-        ("layout", f'"{layout}"', ("" if shape else EDIT) + "TM is time first, MT bins first, C an axis of 1"),
+        ("layout", f'"{layout}"', ("" if clear else EDIT) + "TM is time first, MT bins first, C an axis of 1"),
         ("mean", "[0.0]", EDIT + "(x - mean) / std, one value or one for each bin"),
         ("std", "[1.0]", EDIT + "as mean"),
     ]

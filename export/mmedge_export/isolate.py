@@ -50,7 +50,10 @@ def run_each(what: Path, feeds: Sequence[Mapping[str, Array]], *, timeout_s: flo
         except subprocess.TimeoutExpired as error:
             raise ExportError(f"running {what.name} took more than {timeout_s:.0f} s") from error
         if child.returncode < 0:
-            raise ExportError(f"running {what.name} killed its process (signal {-child.returncode})")
+            raise ExportError(
+                f"running {what.name} killed its process (signal {-child.returncode}), as ONNX Runtime does where "
+                "shapes do not fit while it runs; look for a .squeeze() without a dim, which at batch 1 takes that axis"
+            )
         if child.returncode:
             last = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
             raise ExportError(f"running {what.name} failed: {last}")
@@ -73,13 +76,14 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def _run_onnx(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    session = OrtSession(path.read_bytes(), threads=1, name=path.stem)
+    weights = sorted(path.parent.glob("*.data"))
+    session = OrtSession(path.read_bytes(), threads=1, name=path.stem, weights=weights)
     return [session.run(feed) for feed in feeds]
 
 
 def _run_bundle(path: Path, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
     rows = []
-    with load(path, threads=1) as model:
+    with load(path, backend="onnxruntime-cpu", variant="fp32") as model:
         graph = model.new_graph()
         names = [name for name in graph.tensors if name not in model.manifest.ports]
         for feed in feeds:

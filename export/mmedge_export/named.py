@@ -56,12 +56,14 @@ def call_model(model: torch.nn.Module, call: Call, inputs: dict[str, torch.Tenso
 
 
 def named_outputs(given: object) -> dict[str, torch.Tensor]:
-    """The tensors that forward() returned, by their keys where it gave them any.
+    """The tensors that forward() returned, by their keys where it gave them any; of those, the outermost.
 
     Raises:
         SpecError: There are none.
     """
     leaves = list(_leaves(given, ()))
+    if _keyed(given) is not None and any(len(path) == 1 for path, _ in leaves):
+        leaves = [leaf for leaf in leaves if len(leaf[0]) == 1]  # deeper down lie hidden states and the like
     if not leaves:
         raise SpecError(f"forward() returns {type(given).__name__}, expected tensors")
     if all(any(isinstance(key, str) for key in path) for path, _ in leaves):
@@ -85,10 +87,14 @@ def named_copy(model: torch.nn.Module, call: Call, outputs: Sequence[str], dtype
         for value in vars(module).values()
         if isinstance(value, torch.Tensor) and not value.is_leaf
     ]
+    own_tensors: dict[int, object] = {id(tensor): tensor.detach().clone() for tensor in loose}
+    for parameter in model.parameters():  # the same memory in another object: .to() gives that one its own, if need be
+        if type(parameter) is torch.nn.Parameter:
+            own_tensors[id(parameter)] = torch.nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch about its own graphs
-            own = copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in loose})
+            own = copy.deepcopy(model, own_tensors)
     except USER_ERRORS as error:
         raise ExportError(
             f"{type(model).__name__} cannot be copied: {reason(error)}; let the factory return a module without it"

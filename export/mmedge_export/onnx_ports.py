@@ -11,9 +11,12 @@ from mmedge.errors import SpecError
 from mmedge.types import Array
 from mmedge_export.graph import extract
 from mmedge_export.graph_check import dims
+from mmedge_export.onnx_states import with_batched_states
 from mmedge_export.spec import Spec
 
 __all__ = ["fixed_shapes", "graph_inputs", "prune", "with_constants"]
+
+WEIGHTS_APART = 4  # before this version of the format, every weight is an input, too
 
 
 def graph_inputs(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
@@ -25,13 +28,19 @@ def graph_inputs(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
 def with_constants(model: onnx.ModelProto, spec: Spec) -> onnx.ModelProto:
     """A model with the spec's inputs and outputs and no others; ``model.call.constants`` become part of it.
 
+    Every input and every state has a batch axis in front.
+
     Raises:
         SpecError: It takes or gives something that the spec does not name, or the other way round.
     """
     _check_names(model, spec)
     fitted = onnx.ModelProto()
     fitted.CopyFrom(model)
+    fitted.ir_version = max(model.ir_version, WEIGHTS_APART)
     constants = spec.call.constants
+    weights = [tensor for tensor in fitted.graph.initializer if tensor.name not in constants]
+    del fitted.graph.initializer[:]  # an initialiser of the same name is the input's default
+    fitted.graph.initializer.extend(weights)
     for value in model.graph.input:
         if value.name in constants:
             fitted.graph.initializer.append(
@@ -43,7 +52,7 @@ def with_constants(model: onnx.ModelProto, spec: Spec) -> onnx.ModelProto:
     outputs = {value.name: value for value in model.graph.output}
     del fitted.graph.output[:]
     fitted.graph.output.extend(outputs[name] for name in spec.returns)
-    return fitted
+    return with_batched_states(fitted, spec)
 
 
 def fixed_shapes(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> tuple[onnx.ModelProto, list[str]]:
@@ -93,8 +102,8 @@ def _check_names(model: onnx.ModelProto, spec: Spec) -> None:
     wanted = [*spec.ports, *(name for name in spec.call.constants if name in given)]
     if sorted(given) != sorted(wanted):
         raise SpecError(
-            f"the graph takes {', '.join(given)}, the spec gives {', '.join(spec.ports)}; names must be the same, and "
-            "a constant stands under [model.call] constants (recurrent state that is fed back is not supported here)"
+            f"the graph takes {', '.join(given)}, the spec gives {', '.join(spec.ports)}; names must be the same: a "
+            'recurrent state is an input with modality = "state", a constant stands under [model.call] constants'
         )
     outputs = [value.name for value in model.graph.output]
     if missing := [name for name in spec.returns if name not in outputs]:

@@ -1,5 +1,6 @@
 """What an ONNX graph takes and gives."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,19 @@ def onnx_signature(path: Path, shapes: dict[str, Shape]) -> Signature:
     given = graph_inputs(model)
     if unknown := sorted(shapes.keys() - given.keys()):
         raise SpecError(f"{path} has no input {unknown[0]}; it takes {', '.join(given)}")
-    tensors = [_tensor(value, shapes.get(name)) for name, value in given.items()]
+    batch = {size for value in given.values() for size in dims(value)[:1] if isinstance(size, str)}
+    tensors = [_tensor(value, shapes.get(name), batch) for name, value in given.items()]
     constants = {tensor.name: 0 for tensor in tensors if tensor.shape == ()}
     return Signature(
         origin=path.name,
         call=Call(constants=constants),
         inputs=tuple(tensor for tensor in tensors if tensor.name not in constants),
-        outputs=tuple(_tensor(value, None) for value in model.graph.output),
+        outputs=tuple(_tensor(value, None, batch) for value in model.graph.output),
     )
 
 
-def _tensor(value: Any, shape: Shape | None) -> Tensor:
-    sizes = dims(value)
+def _tensor(value: Any, shape: Shape | None, batch: Collection[str]) -> Tensor:
+    sizes = [1 if size in batch else size for size in dims(value)]  # a state may have its batch axis anywhere
     sizes[:1] = [size if isinstance(size, int) else 1 for size in sizes[:1]]
     known = tuple(sizes) if all(isinstance(size, int) for size in sizes) else None
     dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name

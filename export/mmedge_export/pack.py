@@ -3,18 +3,22 @@
 import os
 import platform
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from json import dumps
 from pathlib import Path
+from signal import SIGINT, SIGTERM
+from threading import current_thread, main_thread
 
 import numpy as np
 import onnx
 
 import mmedge
 from mmedge.bundle import MANIFEST, file_record
+from mmedge.engine_file import ENGINES
 from mmedge.errors import ExportError
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Variant
 from mmedge.policies import PolicyScore
@@ -25,12 +29,13 @@ from mmedge_export.isolate import write_arrays
 from mmedge_export.samples import Sample, stack
 from mmedge_export.source import Source
 from mmedge_export.swap import exchange
+from mmedge_export.weights import write_whole
 
-__all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "write_bundle", "write_report"]
+__all__ = ["make_golden", "new_folder", "refuse_to_replace", "seal", "uninterrupted", "write_bundle", "write_report"]
 
 GOLDEN = "golden.npz"
 KEPT_SAMPLES = 4
-BACKENDS = ("onnxruntime-cpu",)
+BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda", "onnxruntime-rtx", "tensorrt", "tensorrt-rtx")
 
 
 def refuse_to_replace(out: Path, *, force: bool) -> None:
@@ -56,13 +61,32 @@ def new_folder(out: Path, *, force: bool) -> Iterator[Path]:
     """
     out = out.resolve()
     draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    draft.chmod(0o755)
     try:
+        draft.chmod(0o755)
         yield draft
         refuse_to_replace(out, force=force)
-        _swap(draft, out)
+        with uninterrupted():
+            _swap(draft, out)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        with uninterrupted():
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C and a signal to end off until what must be done in one piece is done."""
+    if current_thread() is not main_thread():  # only that one is interrupted
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda n, _: came.append(n)) for number in (SIGINT, SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for earlier in came:
+            signal.raise_signal(earlier)
 
 
 def _swap(draft: Path, out: Path) -> None:
@@ -112,7 +136,7 @@ def write_bundle(draft: Path, source: Source, cut: CutGraph, golden: Mapping[str
     files = {}
     for name, graph in cut.graphs.items():
         files[name] = f"onnx/fp32/{name}.onnx"
-        onnx.save(graph, draft / files[name])
+        write_whole(graph, draft / files[name])
     for name in source.spec.files:
         (draft / name).parent.mkdir(exist_ok=True)
         (draft / name).write_bytes(source.spec.read(name))
@@ -169,5 +193,7 @@ def seal(draft: Path, manifest: Manifest, calibration: str = "", scores: tuple[P
 
 
 def _records(draft: Path) -> dict[str, FileRecord]:
+    """Everything but the manifest itself and the engines, which come and go with the device."""
     found = sorted(path for path in draft.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(draft).as_posix(): file_record(path) for path in found}
+    names = {path.relative_to(draft).as_posix(): path for path in found}
+    return {name: file_record(path) for name, path in names.items() if not name.startswith(f"{ENGINES}/")}

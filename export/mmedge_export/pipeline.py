@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 
 from mmedge.calibration import CALIBRATION
-from mmedge.errors import ExportError
+from mmedge.errors import ExportError, InputError
 from mmedge.manifest import Manifest
 from mmedge.policies import PolicyScore
 from mmedge_export.cut import cut_graph
@@ -23,6 +23,7 @@ from mmedge_export.parity.prove import gather, prove
 from mmedge_export.samples import draw_labelled, draw_samples, port_tensors
 from mmedge_export.source import Source, open_source
 from mmedge_export.statistics import look_at, sample_windows
+from mmedge_export.weights import read_graph, write_whole
 
 __all__ = ["PARITY_PAGE", "ExportOptions", "Exported", "export", "export_source"]
 
@@ -97,7 +98,7 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         whole_path = Path(temporary) / "whole.onnx"
         progress("making one ONNX graph")
         traced = source.write_graph(tensors[0], whole_path)
-        whole = onnx.load(whole_path)
+        whole = read_graph(whole_path)
         progress("splitting by sensor and by time")
         cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
         progress("computing what the original gives")
@@ -123,9 +124,19 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
             labelled = draw_labelled(source.spec, options.samples, LOOKED_AT)
             where = str(options.samples or source.spec.samples)
             windows = sample_windows(labelled, manifest, source.spec.read, where)
-            calibration, scores = CALIBRATION, look_at(draft, manifest, windows)
+            try:
+                calibration, scores = CALIBRATION, look_at(draft, manifest, windows)
+            except InputError as error:
+                calibration = ""
+                progress(f"without mean embeddings: {error}")
         manifest = seal(draft, manifest, calibration, scores)
-        kept = stripped(whole).SerializeToString() if options.keep_whole else b""
-    if options.keep_whole:
-        options.keep_whole.write_bytes(kept)
+        if options.keep_whole:
+            _keep(stripped(whole), options.keep_whole)
     return Exported(manifest=manifest, parity=report)
+
+
+def _keep(whole: onnx.ModelProto, path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as aside:
+        write_whole(whole, Path(aside) / path.name)
+        for written in Path(aside).iterdir():
+            written.replace(path.with_name(written.name))

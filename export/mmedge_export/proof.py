@@ -17,14 +17,16 @@ from mmedge.errors import ExportError
 from mmedge.types import Array
 from mmedge_export.graph import extract, reaching
 from mmedge_export.isolate import run_isolated
+from mmedge_export.lanes import Lane
 from mmedge_export.parity.comparison import split_tolerance
 from mmedge_export.regions import Trail
+from mmedge_export.weights import write_beside
 
 __all__ = ["Proof", "item_graph", "reach"]
 
 RESHAPES = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 SEED = 11
-NEWEST, END = -1, np.iinfo(np.int64).max
+END = np.iinfo(np.int64).max
 
 
 def reach(trail: Trail, border: Collection[str]) -> int:
@@ -56,7 +58,7 @@ def item_graph(trail: Trail, nodes: Collection[int], border: Sequence[str]) -> o
     for value in (*part.graph.input, *part.graph.output):
         lane, dims = trail.lanes[value.name], value.type.tensor_type.shape.dim
         dims[lane.axis].dim_value = lane.shorter([dim.dim_value for dim in dims], by)[lane.axis]
-    _keep_newest(part.graph, {value: trail.lanes[value].axis for value in border})
+    _keep_newest(part.graph, {value: trail.lanes[value] for value in border})
     kept, _ = reaching(part.graph.node, [trail.port], border)
     del part.graph.node[:]
     part.graph.node.extend(kept)
@@ -77,19 +79,20 @@ def _edit(graph: onnx.GraphProto, node: onnx.NodeProto, constants: Mapping[int, 
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), node.input[position]))
 
 
-def _keep_newest(graph: onnx.GraphProto, axes: Mapping[str, int]) -> None:
+def _keep_newest(graph: onnx.GraphProto, lanes: Mapping[str, Lane]) -> None:
     """Give only the last slice of outputs that have several."""
     for value in graph.output:
-        dim = value.type.tensor_type.shape.dim[axes[value.name]]
-        if dim.dim_value == 1:
+        lane = lanes[value.name]
+        dim = value.type.tensor_type.shape.dim[lane.axis]
+        if dim.dim_value == lane.inner:
             continue
-        dim.dim_value = 1
+        dim.dim_value = lane.inner
         for node in graph.node:
             for names in (node.input, node.output):
                 for i, name in enumerate(names):
                     names[i] = f"{name}.all" if name == value.name else name
         constants = [f"{value.name}.{part}" for part in ("newest", "end", "axis")]
-        for name, number in zip(constants, (NEWEST, END, axes[value.name]), strict=True):
+        for name, number in zip(constants, (-lane.inner, END, lane.axis), strict=True):
             graph.initializer.append(numpy_helper.from_array(np.array([number], np.int64), name))
         graph.node.append(helper.make_node("Slice", [f"{value.name}.all", *constants], [value.name]))
 
@@ -118,11 +121,11 @@ class Proof:
             ExportError: There is no graph of single items for them.
         """
         together, apart = self.folder / "together.onnx", self.folder / "apart.onnx"
-        onnx.save(item_graph(trail, nodes, names), apart)
-        onnx.save(extract(trail.model, nodes, [trail.port], names, "together"), together)
+        write_beside(item_graph(trail, nodes, names), apart)
+        write_beside(extract(trail.model, nodes, [trail.port], names, "together"), together)
         windows = [*self.samples, _drawn(self.samples)]
         expected = run_isolated(together, [{trail.port: window} for window in windows])
-        pushed = _pushes(windows, trail.lanes[trail.port].axis, reach(trail, names))
+        pushed = _pushes(windows, trail.lanes[trail.port], reach(trail, names))
         try:
             newest = run_isolated(apart, [{trail.port: items} for items in pushed])
         except ExportError:
@@ -132,7 +135,7 @@ class Proof:
         return {
             name
             for name, lane in lanes.items()
-            if not _difference(expected[name], newest[name], lane.axis) <= tolerance[name]
+            if not _difference(expected[name], newest[name], lane) <= tolerance[name]
         }
 
 
@@ -143,20 +146,21 @@ def _drawn(samples: Sequence[Array]) -> Array:
     return noise.astype(samples[0].dtype)
 
 
-def _pushes(windows: Sequence[Array], axis: int, count: int) -> list[Array]:
+def _pushes(windows: Sequence[Array], lane: Lane, count: int) -> list[Array]:
     """The newest items at every push of every window; what was pushed before the window is nothing, as in a stream."""
     pushed = []
     for window in windows:
-        before = [(count - 1, 0) if i == axis else (0, 0) for i in range(window.ndim)]
+        before = [((count - 1) * lane.inner, 0) if i == lane.axis else (0, 0) for i in range(window.ndim)]
         padded = np.pad(window, before)
-        pushed += [padded.take(range(t, t + count), axis) for t in range(window.shape[axis])]
+        starts = range(0, lane.count * lane.inner, lane.inner)
+        pushed += [padded.take(range(t, t + count * lane.inner), lane.axis) for t in starts]
     return pushed
 
 
-def _difference(windows: Array, newest: Array, axis: int) -> float:
+def _difference(windows: Array, newest: Array, lane: Lane) -> float:
     """Largest difference between windows [S, ...] and what the pushes [S * T, ...] leave in a ring of their length."""
-    rows = [row[-windows.shape[axis + 1] :] for row in np.split(newest, len(windows))]
-    joined = np.stack([np.concatenate(list(row), axis) for row in rows])
+    rows = [row[-windows.shape[lane.axis + 1] // lane.inner :] for row in np.split(newest, len(windows))]
+    joined = np.stack([np.concatenate(list(row), lane.axis) for row in rows])
     if joined.shape != windows.shape:
         return float("inf")
     return float(np.abs(joined.astype(np.float64) - windows).max(initial=0.0))

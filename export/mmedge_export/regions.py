@@ -52,10 +52,10 @@ class Trail:
 
     def is_window(self, name: str) -> bool:
         """Whether a tensor can be put together from what is made of single items."""
-        return name in self.lanes and self.lanes[name].plain(self.specs[name].shape)
+        return name in self.lanes and self.lanes[name].whole(self.specs[name].shape)
 
 
-def follow_window(model: onnx.ModelProto, nodes: Collection[int], port: str, axis: int) -> Trail:
+def follow_window(model: onnx.ModelProto, nodes: Collection[int], port: str, axis: int, size: int = 1) -> Trail:
     """Follow the items of a port's window as far as they are kept apart.
 
     Args:
@@ -63,11 +63,12 @@ def follow_window(model: onnx.ModelProto, nodes: Collection[int], port: str, axi
         nodes: Positions of those that may depend on the port, and on no other.
         port: An input.
         axis: Along which its items lie.
+        size: Slices along that axis that make an item.
     """
     specs = tensor_specs(model)
     graph = Graph(model=model, specs=specs)
-    items = specs[port].shape[axis]
-    start = {port: Lane(axis=axis, count=items)}
+    items = specs[port].shape[axis] // size
+    start = {port: Lane(axis=axis, count=items, inner=size)}
     loop = Loop(copies=(), nodes=frozenset(), joints=frozenset())
     for _ in range(ROUNDS):
         lanes, steps, mixing = _follow_all(graph, nodes, start, loop)

@@ -27,10 +27,34 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Spec", "parse_value", "read_spec"]
+__all__ = ["Axis", "Spec", "parse_value", "read_spec"]
 
 MAX_TOKENIZER_BYTES = 64 << 20
 NAME = re.compile(r"\w[\w.-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """An axis of an input that may have several sizes.
+
+    Attributes:
+        port: The input.
+        name: Its letter in the layout.
+        number: Of the tensor, batch axis included.
+        least: Smallest size.
+        most: Largest size.
+    """
+
+    port: str
+    name: str
+    number: int
+    least: int
+    most: int
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Those that are tried: both ends and the middle."""
+        return self.least, (self.least + self.most) // 2, self.most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +71,7 @@ class Spec:
         files: What the bundle takes along, by its name there: the tokenizers of text ports.
         call: How forward() takes its inputs.
         policies: What to do while a port is missing.
+        symbolic: Axes that the graph must leave open, whatever size is shipped.
     """
 
     name: str
@@ -58,6 +83,7 @@ class Spec:
     files: dict[str, Path] = field(default_factory=dict)
     call: Call = field(default_factory=Call)
     policies: dict[str, PortPolicy] = field(default_factory=dict)
+    symbolic: tuple[Axis, ...] = ()
 
     @property
     def returns(self) -> list[str]:
@@ -126,6 +152,7 @@ def _spec(document: dict[str, Any], folder: Path) -> Spec:
         raise SpecError(f"{both[0]} is an input and a constant of model.call; leave one of them out")
     ports = {name: _port(table, name) for name, table in inputs.items()}
     _check_states(ports)
+    symbolic = tuple(axis for name, table in inputs.items() for axis in _symbolic(table, name, ports[name]))
     return Spec(
         name=_need(model, "name", str, "model."),
         factory=_need(model, "factory", str, "model.") if "factory" in model else "",
@@ -138,6 +165,7 @@ def _spec(document: dict[str, Any], folder: Path) -> Spec:
         files={port.text.tokenizer: folder / inputs[name]["tokenizer"] for name, port in ports.items() if port.text},
         call=call,
         policies=_policies(document.get("policies", {}), ports),
+        symbolic=symbolic,
     )
 
 
@@ -161,7 +189,7 @@ def _policies(tables: object, ports: Mapping[str, Port]) -> dict[str, PortPolicy
 def _port(table: dict[str, Any], name: str) -> Port:
     path = f"inputs.{name}."
     modality = _need(table, "modality", str, path)
-    rest = {key: value for key, value in table.items() if key != "modality"}
+    rest = {key: value for key, value in table.items() if key not in {"modality", "symbolic"}}
     if modality == "camera":
         return Port(camera=_camera(rest, path))
     if modality == "audio":
@@ -173,6 +201,27 @@ def _port(table: dict[str, Any], name: str) -> Port:
     if modality == "state":
         return Port(state=_state(rest, path))
     raise SpecError(f"{path}modality = {modality!r} is not known; expected {', '.join(get_args(Modality))}")
+
+
+def _symbolic(table: dict[str, Any], name: str, port: Port) -> list[Axis]:
+    """``symbolic = {T = [10, 100]}``: letters of the layout, each with its smallest and largest size."""
+    path = f"inputs.{name}.symbolic"
+    if "symbolic" not in table:
+        return []
+    layout = getattr(port.settings, "layout", "")
+    axes = []
+    for letter, sizes in _need(table, "symbolic", dict, f"inputs.{name}.").items():
+        if len(letter) != 1 or letter not in layout:
+            raise SpecError(f"{path} names axis {letter!r}, which is not in layout {layout!r}")
+        whole = type(sizes) is list and len(sizes) == 2 and all(type(size) is int for size in sizes)
+        number = 1 + layout.index(letter)
+        if not whole or not 1 < sizes[0] < sizes[1] or not sizes[0] <= port.shape[number - 1] <= sizes[1]:
+            size = port.shape[number - 1]
+            raise SpecError(
+                f"{path}.{letter} = {sizes} is not [least, most] above 1 with {size}, the spec's, between them"
+            )
+        axes.append(Axis(port=name, name=letter, number=number, least=sizes[0], most=sizes[1]))
+    return axes
 
 
 def _check_states(ports: Mapping[str, Port]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmedge_export.call import Call
-from mmedge_export.guess import Line, guess_input, guess_output
+from mmedge_export.guess import Line, guess_input, guess_output, guess_state
 from mmedge_export.signature import Signature, Tensor
 
 __all__ = ["spec_text"]
@@ -44,8 +44,11 @@ def spec_text(signature: Signature) -> str:
     if signature.arguments:
         parts.append(_table("model.arguments", [(_key(k), _value(v), "") for k, v in signature.arguments.items()]))
     parts.append(_call(signature.call, signature.left_out))
-    parts += [_table(f"inputs.{_key(tensor.name)}", guess_input(tensor)) for tensor in signature.inputs]
-    outputs = signature.outputs or (Tensor(name="output"),)
+    sources = {tensor.name: guess_state(tensor, signature.outputs) for tensor in signature.inputs}
+    parts += [
+        _table(f"inputs.{_key(tensor.name)}", guess_input(tensor, sources[tensor.name])) for tensor in signature.inputs
+    ]
+    outputs = [each for each in signature.outputs if each.name not in sources.values()] or [Tensor(name="output")]
     note = (
         ""
         if signature.outputs

@@ -11,7 +11,7 @@ from mmedge.calibration import CALIBRATION, MOMENTS
 from mmedge.manifest import Manifest
 from mmedge.policies import PolicyScore
 from mmedge.types import Array
-from mmedge_export.quantize.calibrate import embedding_statistics, pack_moments, to_calibration
+from mmedge_export.quantize.calibrate import embedding_statistics, fp32_graphs, pack_moments, to_calibration
 from mmedge_export.quantize.missing import missing_table, score_missing
 from mmedge_export.quantize.runner import run_windows
 from mmedge_export.quantize.windows import Moment, Windows, stacked
@@ -56,9 +56,12 @@ def look_at(draft: Path, manifest: Manifest, windows: Windows) -> tuple[PolicySc
 
     Returns:
         What is left of each output while a sensor is missing.
+
+    Raises:
+        InputError: A stage has too many weights to be looked at.
     """
     bundle = Bundle(path=draft, manifest=manifest)
-    graphs = {name: bundle.read(file) for name, file in manifest.variants["fp32"].files.items()}
+    graphs = fp32_graphs(bundle)
     tensors = run_windows(manifest, graphs, windows)
     moments, statistics = embedding_statistics(manifest, tensors)
     content = pack_moments(moments)

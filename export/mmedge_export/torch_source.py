@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmedge.errors import ExportError, SpecError
+from mmedge.errors import SpecError
 from mmedge.types import Array
 from mmedge_export.checkpoint import build_model, load_checkpoint
-from mmedge_export.graph_check import MAX_WEIGHT_BYTES
 from mmedge_export.parity.cases import Case, Feed, located
 from mmedge_export.parity.comparison import Comparison, Divergence, compare, loose_tolerance
 from mmedge_export.program import Program
 from mmedge_export.source import OWN_TRACE, References
 from mmedge_export.spec import Spec
+from mmedge_export.symbolic import export_symbolic, require_symbolic, try_sizes
 from mmedge_export.trace import reference_outputs, rounds_inside, signatures, trace
 from mmedge_export.user_code import USER_ERRORS, first_line
+from mmedge_export.weights import read_graph
 
 __all__ = ["TorchSource", "TracedModule", "open_torch_source"]
 
@@ -31,12 +32,16 @@ class TorchSource:
 
     Attributes:
         model: It is only ever copied.
+        given_spec: The spec, if it is another than the one inside or beside the checkpoint.
+        trusted: Whether the checkpoint may run the code that is in it.
     """
 
     path: Path
     sha256: str
     spec: Spec
     model: torch.nn.Module
+    given_spec: Path | None = None
+    trusted: bool = False
 
     @property
     def made_with(self) -> Mapping[str, str]:
@@ -46,7 +51,17 @@ class TorchSource:
     def write_graph(self, inputs: Mapping[str, Array], path: Path) -> "TracedModule":
         """See :class:`mmedge_export.source.Source`."""
         program = trace(self.model, inputs, self.spec.returns, path, self.spec.call)
-        return TracedModule(model=self.model, spec=self.spec, program=program)
+        tried = self._tried(inputs, path.with_name("symbolic.onnx")) if self.spec.symbolic else ()
+        return TracedModule(model=self.model, spec=self.spec, program=program, tried=tried)
+
+    def _tried(self, inputs: Mapping[str, Array], path: Path) -> tuple[str, ...]:
+        """What is shipped has fixed sizes; that the axes can be open is shown on a graph of its own."""
+        export_symbolic(self.path, self.given_spec, path, trust_pickle=self.trusted)
+        require_symbolic(read_graph(path), self.spec, "the graph of torch.onnx")
+        call, outputs = self.spec.call, self.spec.returns
+        return try_sizes(
+            path, self.spec, inputs, lambda feed: reference_outputs(self.model, [feed], outputs, torch.float32, call)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +71,14 @@ class TracedModule:
     model: torch.nn.Module
     spec: Spec
     program: Program
+    tried: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """See :class:`mmedge_export.source.Traced`."""
         kinds = {tensor.dtype for tensor in self.model.state_dict().values() if tensor.is_floating_point()}
         other = sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32})
-        return (f"weights in {', '.join(other)} are computed with in float32",) if other else ()
+        return (*self.tried, *([f"weights in {', '.join(other)} are computed with in float32"] if other else []))
 
     def references(self, cases: Sequence[Case], names: Sequence[str], folder: Path) -> References:
         """See :class:`mmedge_export.source.Traced`."""
@@ -117,10 +133,20 @@ class TracedModule:
         except SpecError:  # it takes one sample at a time and no more, which is all that a bundle does
             return []
         alone = {name: array[: len(few)] for name, array in references.rounded.items()}
+        together = {name: _own(array, alone[name].shape) for name, array in together.items()}
         # other kernels for another batch may round otherwise; axes mixed up are a far larger difference
         fine, loose = references.allowed(slice(len(few))), loose_tolerance(alone)
         allowed = {name: max(fine[name], loose[name]) for name in alone}
         return compare("torch on one sample against a batch of two", alone, together, allowed)
+
+
+def _own(array: Array, shape: tuple[int, ...]) -> Array:
+    """What a batch gives each sample alone: CLIP and its like score every sample with every other of the batch."""
+    for axis in range(1, len(shape)):
+        paired = (*shape[:axis], shape[0], *shape[axis + 1 :])
+        if shape[axis] == 1 and array.shape == paired:
+            return np.expand_dims(np.moveaxis(np.diagonal(array, axis1=0, axis2=axis), -1, 0), axis)
+    return array
 
 
 def _own_trace(
@@ -144,14 +170,14 @@ def open_torch_source(path: Path, spec: Path | None, *, trust_pickle: bool) -> T
     Raises:
         CheckpointError: It cannot be read, must not be, or does not fit its model.
         SpecError: There is no spec, or it does not fit.
-        ExportError: The model is too large for one ONNX file.
     """
     checkpoint = load_checkpoint(path, spec, trust_pickle=trust_pickle)
     model = build_model(checkpoint)
-    size = sum(tensor.numel() * 4 for tensor in model.state_dict().values())
-    if size > MAX_WEIGHT_BYTES:
-        raise ExportError(
-            f"the model has {size / 1e9:.1f} GB of weights, an ONNX file holds {MAX_WEIGHT_BYTES / 1e9:.1f} GB; "
-            "weights in files of their own are not supported yet"
-        )
-    return TorchSource(path=checkpoint.path, sha256=checkpoint.sha256, spec=checkpoint.spec, model=model)
+    return TorchSource(
+        path=checkpoint.path,
+        sha256=checkpoint.sha256,
+        spec=checkpoint.spec,
+        model=model,
+        given_spec=spec,
+        trusted=trust_pickle,
+    )

@@ -19,7 +19,7 @@ from mmedge_export.named import Named, named_copy
 from mmedge_export.program import Program
 from mmedge_export.recorded import Precision, Signatures
 from mmedge_export.untouched import random_kept
-from mmedge_export.user_code import USER_ERRORS, first_line, interrupted, reason
+from mmedge_export.user_code import USER_ERRORS, interrupted, reason
 
 __all__ = ["OPSET", "reference_outputs", "rounds_inside", "signatures", "trace"]
 
@@ -49,7 +49,9 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
     arguments = _tensors(inputs, torch.float32)
     _call(named, arguments)  # a mistake in the spec is told in forward()'s own words, not in the exporter's
     try:
-        with _quiet(), random_kept():
+        # With gradients, one pass of the exporter lays out what attention gives in another way than the pass before it
+        # took for granted ("Cannot view a tensor with shape ...": Swin's, and others with a learned bias).
+        with _quiet(), random_kept(), torch.no_grad():
             program = torch.onnx.export(
                 named,
                 (),
@@ -63,10 +65,10 @@ def trace(model: torch.nn.Module, inputs: Tensors, outputs: Sequence[str], path:
     except torch.onnx.errors.OnnxExporterError as error:
         if interrupted(error):
             raise KeyboardInterrupt from error
-        raise ExportError(f"torch.onnx could not export the model: {reason(error)}") from error
+        raise ExportError(f"torch.onnx could not export the model: {reason(error)}{_advice(error)}") from error
     if program is None or program.exported_program is None:
         raise ExportError("torch.onnx gave no program")
-    program.save(path, external_data=False)
+    program.save(path, external_data=True)
     check_graph(path, inputs, outputs, OPSET)
     return Program(exported=program.exported_program, outputs=tuple(outputs))
 
@@ -164,7 +166,12 @@ def _call(named: Named, arguments: dict[str, torch.Tensor]) -> tuple[torch.Tenso
 
 
 def _advice(error: BaseException) -> str:
-    text = first_line(error)
+    text = reason(error)
+    if "data-dependent" in text:
+        return (
+            "; a graph is the same for all inputs, so what is computed, and of which size, must not depend on their "
+            "values: choose with torch.where(), or leave it out in a wrapper module"
+        )
     if "CUDA" in text or "cuda" in text:
         return "; this machine exports on the CPU: write .to(self.some_parameter.device) instead of a fixed device"
     return ""

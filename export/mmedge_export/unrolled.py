@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from mmedge.types import Array
 from mmedge_export.graph import reads
 from mmedge_export.lanes import Graph, Lane
 
@@ -170,9 +171,13 @@ def _kind(
             continue
         if name not in digests:
             value = graph.constant(name) if name else None
-            digests[name] = name if value is None else f"{value.dtype}{value.shape}{_digest(value.tobytes())}"
+            digests[name] = name if value is None else f"{value.dtype}{value.shape}{_digest_of(value)}"
         told.append(digests[name])
     return _digest("|".join(told).encode())
+
+
+def _digest_of(value: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def _digest(content: bytes) -> str:

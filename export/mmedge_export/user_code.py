@@ -70,9 +70,9 @@ def reason(error: BaseException) -> str:
 
 
 def interrupted(error: BaseException) -> bool:
-    """Whether Ctrl-C is among the causes; the exporter takes it for a failure of its own."""
+    """Whether Ctrl-C or a signal to end is among the causes; the exporter takes it for a failure of its own."""
     chain: BaseException | None = error
-    while chain is not None and not isinstance(chain, KeyboardInterrupt):
+    while chain is not None and not isinstance(chain, KeyboardInterrupt | SystemExit):
         chain = chain.__cause__ or chain.__context__
     return chain is not None
 

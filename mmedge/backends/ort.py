@@ -1,17 +1,77 @@
-"""ONNX Runtime on the CPU, with inputs and outputs bound to the stages' own memory."""
+"""ONNX Runtime: on the CPU, on CUDA, and through NVIDIA's TensorRT-RTX plugin.
 
-from collections.abc import Callable
+What was asked for is what computes: ONNX Runtime replaces a provider that it cannot load by the CPU and says so in a
+log at most, so every session is asked what it really has.
+"""
+
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import numpy as np
+
 from mmedge.backends.base import Buffers
-from mmedge.backends.external_data import refuse_external_data
-from mmedge.errors import BundleError, InputError, needs
+from mmedge.backends.external_data import check_external_data
+from mmedge.errors import BackendError, BundleError, InputError, needs
 from mmedge.types import Array
 
-__all__ = ["OrtSession"]
+__all__ = ["PROVIDERS", "OrtMemory", "OrtSession", "Provider", "ort_version", "provider_problem"]
 
 ERRORS_ONLY = 3
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 ORT_NAMES = {"float32": "float", "float64": "double"}  # where ONNX Runtime's differ from numpy's
+RTX_PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """What computes inside ONNX Runtime.
+
+    Attributes:
+        name: ONNX Runtime's name of it.
+        device: Where its buffers are, or "" where it reads and writes the stages' own memory.
+        options: What it is told.
+        plugin: The module that brings it, or "" where it is built in.
+        fix: What to type when it is missing.
+    """
+
+    name: str
+    device: str = ""
+    options: dict[str, str] = field(default_factory=dict)
+    plugin: str = ""
+    fix: str = "pip install 'mmedge[cpu]'"
+
+
+PROVIDERS = {
+    "onnxruntime-cpu": Provider(name="CPUExecutionProvider"),
+    "onnxruntime-cuda": Provider(
+        name="CUDAExecutionProvider",
+        device="cuda",
+        options={"enable_cuda_graph": "1", "use_tf32": "0"},  # TF32 has 10 bits: not what was proved at export
+        fix="pip uninstall -y onnxruntime && pip install 'mmedge[gpu]'",
+    ),
+    "onnxruntime-rtx": Provider(
+        name="NvTensorRTRTXExecutionProvider", plugin=RTX_PLUGIN, fix="pip install onnxruntime-ep-nv-tensorrt-rtx-cu13"
+    ),
+}
+
+
+class OrtMemory:
+    """Buffers on a device that sessions of one model share: one for each array object."""
+
+    def __init__(self) -> None:
+        self._places: weakref.WeakValueDictionary[int, _Place] = weakref.WeakValueDictionary()
+
+    def shared(self, array: Array, device: str) -> "_Place":
+        """The buffer of this very array; it is let go with the last one that holds it."""
+        place = self._places.get(id(array))
+        if place is None:
+            self._places[id(array)] = place = _Place(array, device)
+        return place
 
 
 class OrtSession:
@@ -21,33 +81,64 @@ class OrtSession:
         model: Bytes of an ONNX file.
         threads: Threads of one operator; sessions of several stages do not share them.
         name: The stage, for messages.
+        weights: Files of one folder that the graph may keep weights in, by their names; they are mapped, not copied.
+        provider: What computes.
+        memory: What the sessions of one model share.
+
+    Attributes:
+        notes: What is not as fast as it could be; nothing here.
 
     Raises:
-        MissingLibraryError: onnxruntime is not installed.
-        BundleError: ONNX Runtime cannot load the graph, or it refers to data outside.
+        MissingLibraryError: onnxruntime is not installed, or the provider's plugin.
+        BackendError: The provider is not there, or cannot compute all of the graph.
+        BundleError: ONNX Runtime cannot load the graph, or it refers to other data outside.
     """
 
-    def __init__(self, model: bytes, *, threads: int, name: str) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        threads: int,
+        name: str,
+        weights: Sequence[Path] = (),
+        provider: Provider = PROVIDERS["onnxruntime-cpu"],
+        memory: OrtMemory | None = None,
+    ) -> None:
         ort: Any = needs("onnxruntime", fix="pip install 'mmedge[cpu]'")
-        refuse_external_data(model, name)
         options = ort.SessionOptions()
+        if check_external_data(model, name, {path.name: path.stat().st_size for path in weights}):
+            options.add_session_config_entry(WEIGHTS_FOLDER, str(weights[0].parent.resolve()))
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.load_model_format", "ONNX")  # not .ort, which nobody has looked into
-        self._name = name
+        if provider.name != "CPUExecutionProvider":
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        self._name, self._provider, self._memory = name, provider, memory or OrtMemory()
+        self.notes: list[str] = []
         try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = _open(ort, model, options, provider)
         except _failures() as error:
-            raise BundleError(f"ONNX Runtime {ort.__version__} cannot load stage {name}: {_line(error)}") from error
+            what = f"ONNX Runtime {ort.__version__} cannot load stage {name}"
+            if provider.name != "CPUExecutionProvider":
+                raise BackendError(f"{what} with {provider.name}: {_line(error)}") from error
+            raise BundleError(f"{what}: {_line(error)}") from error
+        if (given := self._session.get_providers()) and given[0] != provider.name:
+            raise BackendError(
+                f"stage {name}: ONNX Runtime took {given[0]} instead of {provider.name}; try: {provider.fix}"
+            )
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())
+        self._bindings = 0
+        self._one_at_a_time: AbstractContextManager[Any] = (  # captured graphs are not for two threads
+            Lock() if provider.device else nullcontext()
+        )
 
     def run(self, inputs: Buffers) -> dict[str, Array]:
         """All outputs by name, as new arrays: for tools that look at graphs, not for streams."""
         return dict(zip(self.outputs, self._session.run(None, dict(inputs)), strict=True))
 
-    def bind(self, buffers: Buffers) -> Callable[[], None]:
+    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`.
 
         Raises:
@@ -55,19 +146,50 @@ class OrtSession:
                 and ONNX Runtime cannot compute it.
         """
         self._check(buffers)
+        if self._provider.device:
+            return self._bind_on_device(buffers, resident)
         binding = self._session.io_binding()
         for names, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
             for name in names:
                 array = buffers[name]
-                if not array.flags.c_contiguous:
-                    raise InputError(f"the buffer of {name} is not contiguous")
                 bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-        run = self._session.run_with_iobinding
+        return self._guarded(binding, None)
+
+    def _bind_on_device(self, buffers: Buffers, resident: Collection[str]) -> Callable[[], None]:
+        """Tie the graph to buffers on the device, at addresses that stay, as a captured graph needs them."""
+        binding, device = self._session.io_binding(), self._provider.device
+        places = {
+            name: self._memory.shared(array, device) if name in resident else _Place(array, device)
+            for name, array in buffers.items()
+        }
+        for name in self.inputs:
+            binding.bind_ortvalue_input(name, places[name].value)
+        for name in self.outputs:
+            binding.bind_ortvalue_output(name, places[name].value)
+        self._bindings += 1
+        run_options = needs("onnxruntime", fix=self._provider.fix).RunOptions()
+        run_options.add_run_config_entry("gpu_graph_id", str(self._bindings))  # one captured graph for each binding
+        run = self._guarded(binding, run_options)
+        uploads = [places[name] for name in self.inputs if name not in resident]
+        downloads = [places[name] for name in self.outputs if name not in resident]
+
+        def call() -> None:
+            for place in uploads:
+                place.value.update_inplace(place.array)
+            run()
+            for place in downloads:
+                np.copyto(place.array, place.value.numpy())
+
+        return call
+
+    def _guarded(self, binding: Any, run_options: Any) -> Callable[[], None]:
+        run, lock = self._session.run_with_iobinding, self._one_at_a_time
         failures: tuple[type[Exception], ...] = (*_failures(), RuntimeError)
 
         def call() -> None:
             try:
-                run(binding)
+                with lock:
+                    run(binding, run_options)
             except failures as error:
                 raise BundleError(f"stage {self._name} cannot be computed: {_line(error)}") from error
 
@@ -80,6 +202,8 @@ class OrtSession:
             raise BundleError(f"stage {self._name} has {unlike[0]!r} only in {where}; export the bundle again")
         for node in (*self._session.get_inputs(), *self._session.get_outputs()):
             array, shape = buffers[node.name], node.shape or []
+            if not array.flags.c_contiguous:
+                raise InputError(f"the buffer of {node.name} is not contiguous")
             kind = f"tensor({ORT_NAMES.get(array.dtype.name, array.dtype.name)})"
             fits = len(shape) == array.ndim and all(
                 size == given for size, given in zip(array.shape, shape, strict=True) if isinstance(given, int)
@@ -91,11 +215,73 @@ class OrtSession:
                 )
 
 
+def ort_version() -> str:
+    """The installed version of ONNX Runtime.
+
+    Raises:
+        MissingLibraryError: onnxruntime is not installed.
+    """
+    return str(needs("onnxruntime", fix="pip install 'mmedge[cpu]'").__version__)
+
+
+def provider_problem(backend: str) -> str:
+    """Why ONNX Runtime cannot compute with a backend of :data:`PROVIDERS` here, or "" if it can be tried.
+
+    Raises:
+        MissingLibraryError: onnxruntime is not installed.
+    """
+    provider = PROVIDERS[backend]
+    ort: Any = needs("onnxruntime", fix="pip install 'mmedge[cpu]'")
+    if provider.plugin:
+        try:
+            _plugin_devices(ort, provider)
+        except (BackendError, ImportError) as error:
+            return str(error)
+        return ""
+    if provider.name in ort.get_available_providers():
+        return ""
+    return f"onnxruntime {ort.__version__} has no {provider.name}; try: {provider.fix}"
+
+
+class _Place:
+    """A device buffer as large as an array."""
+
+    def __init__(self, array: Array, device: str) -> None:
+        ort: Any = needs("onnxruntime", fix="pip install 'mmedge[gpu]'")
+        self.value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
+        self.array = array  # kept, so that no other array takes its identity
+
+
+def _open(ort: Any, model: bytes, options: Any, provider: Provider) -> Any:
+    if not provider.plugin:
+        return ort.InferenceSession(model, options, providers=[(provider.name, provider.options)])
+    options.add_provider_for_devices(_plugin_devices(ort, provider), provider.options)
+    return ort.InferenceSession(model, options)
+
+
+def _plugin_devices(ort: Any, provider: Provider) -> list[Any]:
+    plugin = needs(provider.plugin, fix=provider.fix)
+    name = plugin.get_ep_name()
+    if not hasattr(ort, "register_execution_provider_library"):
+        raise BackendError(f"onnxruntime {ort.__version__} takes no plugins; try: pip install --upgrade onnxruntime")
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
+    if not devices:
+        failures: tuple[type[Exception], ...] = (*_failures(), RuntimeError)
+        try:
+            ort.register_execution_provider_library(name, plugin.get_library_path())
+        except failures as error:
+            raise BackendError(f"{provider.name} cannot be loaded: {_line(error)}") from error
+        devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
+    if not devices:
+        raise BackendError(f"{provider.name} finds no GPU that it knows; try: nvidia-smi")
+    return devices
+
+
 def _failures() -> tuple[type[Exception], ...]:
     # ONNX Runtime's exceptions share no base but Exception
     state = needs("onnxruntime.capi.onnxruntime_pybind11_state", fix="pip install 'mmedge[cpu]'")
-    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
-    return tuple(getattr(state, name) for name in (*names, "RuntimeException"))
+    names = ("EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")
+    return tuple(getattr(state, name) for name in (*names, "RuntimeException") if hasattr(state, name))
 
 
 def _line(error: Exception) -> str:

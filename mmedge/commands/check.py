@@ -10,6 +10,7 @@ from mmedge.bundle import Bundle, open_bundle
 from mmedge.console import as_json, table
 from mmedge.feeds import front_end
 from mmedge.model import load
+from mmedge.sessions import BACKENDS
 from mmedge.types import Array
 
 __all__ = ["Replayed", "check_command", "replay_golden"]
@@ -36,7 +37,7 @@ class Replayed:
 
 @click.command("check", short_help="Replay the recorded inputs on this device and compare.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--backend", default="auto", help="auto or onnxruntime-cpu")
+@click.option("--backend", default="auto", help=f"auto, {', '.join(BACKENDS)}")
 @click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; others may differ by more.")
 @click.option("--json", "json_output", is_flag=True, help="Print the report as JSON.")
 def check_command(bundle: Path, backend: str, variant: str, *, json_output: bool) -> int:

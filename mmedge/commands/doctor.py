@@ -11,11 +11,16 @@ from typing import Literal
 
 import click
 
+from mmedge.backends.cuda import find_device
+from mmedge.backends.trt import dla_cores
 from mmedge.console import as_json
+from mmedge.errors import BackendError, MissingLibraryError
+from mmedge.sessions import BACKENDS, backend_problem
 
 __all__ = ["Finding", "doctor_command", "examine"]
 
 State = Literal["ok", "missing", "broken"]
+TENSORRT_FIX = "on a Jetson: apt install python3-libnvinfer, and a venv with --system-site-packages"
 TEGRA_RELEASE = Path("/etc/nv_tegra_release")
 
 
@@ -47,12 +52,16 @@ def doctor_command(*, json_output: bool) -> int:
         signs = {"ok": "ok     ", "missing": "-      ", "broken": "BROKEN "}
         for finding in findings:
             fix = f"  ->  {finding.fix}" if finding.fix else ""
-            click.echo(f"{signs[finding.state]}{finding.what:<28}{finding.detail}{fix}")
+            click.echo(f"{signs[finding.state]}{finding.what:<31}{finding.detail}{fix}")
     return 1 if any(finding.state == "broken" for finding in findings) else 0
 
 
-def examine() -> list[Finding]:
-    """Look at everything that a bundle may need."""
+def examine(release: Path = TEGRA_RELEASE) -> list[Finding]:
+    """Look at everything that a bundle may need.
+
+    Args:
+        release: The file that a Jetson has.
+    """
     found = [
         Finding(
             what="python", state="ok", detail=f"{platform.python_version()} on {platform.machine()} {sys.platform}"
@@ -63,14 +72,57 @@ def examine() -> list[Finding]:
         _needed("onnxruntime", _ort, "pip install 'mmedge[cpu]'"),
         _needed("cv2", lambda module: f"OpenCV {module.__version__}", "pip install 'mmedge[cpu]'"),
         _optional("av", "mp4 files with sound", "pip install 'mmedge[media]'"),
+        _optional("sounddevice", "microphones", "pip install 'mmedge[mic]', and: apt install libportaudio2"),
         _optional("soxr", "sound of other rates", "pip install 'mmedge[resample]'"),
         _optional("tokenizers", "models that read text", "pip install 'mmedge[text]'"),
+        *_gpu(),
+        _optional("tensorrt", "engines on the device itself", TENSORRT_FIX),
+        _optional("tensorrt-rtx", "engines for RTX GPUs, built on any machine", "pip install 'mmedge[rtx]'"),
+        _optional(
+            "onnxruntime-ep-nv-tensorrt-rtx",
+            "the backend onnxruntime-rtx",
+            "pip install onnxruntime-ep-nv-tensorrt-rtx-cu13",
+        ),
+        _backends(),
         _optional("torch", "mmedge export", "pip install 'mmedge[export]'"),
         _optional("onnxscript", "mmedge export", "pip install 'mmedge[export]'"),
     ]
-    if TEGRA_RELEASE.is_file():
-        found.append(Finding(what="Jetson", state="ok", detail=TEGRA_RELEASE.read_text().splitlines()[0].strip("# ")))
+    if release.is_file():
+        found.append(Finding(what="Jetson", state="ok", detail=release.read_text().splitlines()[0].strip("# ")))
+        found.append(_dla())
     return found
+
+
+def _gpu() -> list[Finding]:
+    found = [_optional("cuda-bindings", "engines, and memory on the GPU", "pip install 'mmedge[cuda]'")]
+    try:
+        device = find_device()
+    except MissingLibraryError:
+        return found
+    except BackendError as error:
+        return [*found, Finding(what="GPU", state="missing", detail=str(error).partition(";")[0])]
+    memory = f"{device.memory_bytes / 2**30:.0f} GiB"
+    detail = f"{device.name}, {device.capability}, {memory}, the driver brings CUDA {device.driver}"
+    return [*found, Finding(what="GPU", state="ok", detail=detail)]
+
+
+def _backends() -> Finding:
+    """What a bundle can be run with here."""
+    able = [backend for backend in BACKENDS if not backend_problem(backend)]
+    if not able:
+        return Finding(what="backends", state="broken", detail="none can compute here", fix="pip install 'mmedge[cpu]'")
+    return Finding(what="backends", state="ok", detail=f"{', '.join(able)} can compute here")
+
+
+def _dla() -> Finding:
+    try:
+        cores = dla_cores()
+    except (BackendError, MissingLibraryError) as error:
+        return Finding(what="DLA", state="missing", detail=f"cannot be asked for: {error}")
+    detail = f"{cores} cores, which mmedge leaves alone: its engines are for the GPU"
+    return Finding(
+        what="DLA", state="ok" if cores else "missing", detail=detail if cores else "TensorRT finds none here"
+    )
 
 
 def _needed(name: str, describe: Callable[..., str], fix: str) -> Finding:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
-from mmedge.bundle import open_bundle
+from mmedge.bundle import Bundle, open_bundle
 from mmedge.console import as_json, table
 from mmedge.cost import Saving, StageCost, measure_stages, parse_rates, predict_saving
+from mmedge.engine_file import EngineRecord, read_records
 from mmedge.manifest import Manifest, Port
 from mmedge.policies import PortPolicy
 
@@ -25,12 +26,13 @@ def inspect_command(bundle: Path, rates: str | None, *, json_output: bool) -> No
     costs = measure_stages(opened)
     saving = predict_saving(manifest, costs, rates_hz)
     if json_output:
-        report = {"manifest": manifest, "costs": costs, "saving": saving}
+        engines = [record for record in read_records(opened) if isinstance(record, EngineRecord)]
+        report = {"manifest": manifest, "costs": costs, "saving": saving, "engines": engines}
         click.echo(as_json(report))
         return
-    for part in (_ports(manifest), _stages(manifest, costs), _saving(saving), _variants(manifest), _missing(manifest)):
-        if part:
-            click.echo(part + "\n")
+    parts = (_ports(manifest), _stages(manifest, costs), _saving(saving), _variants(manifest), _missing(manifest))
+    for part in (*parts, _engines(opened)):
+        click.echo(part + "\n")
 
 
 def _ports(manifest: Manifest) -> str:
@@ -136,3 +138,43 @@ def _missing(manifest: Manifest) -> str:
         rows.append([score.port, score.step, score.output, score.metric, str(score.windows), *figures])
     header = ["without", "by its", "output", "score", "windows", "with every sensor", "without it"]
     return f"{text}\n\n{table(header, rows, left=range(4))}"
+
+
+def _engines(bundle: Bundle) -> str:
+    """What lies in ``engines/``: whose it is, and whether it is of the graphs that are here; not whether it loads."""
+    found, unreadable = [], []
+    for record in read_records(bundle):
+        if isinstance(record, EngineRecord):
+            found.append(record)
+        else:
+            unreadable.append(str(record))
+    rows = [row for name in bundle.manifest.variants for row in _engine_rows(bundle, name, found)]
+    graphs = set(bundle.graphs.values())
+    stale = sum(record.key.onnx_sha256 not in graphs for record in found)
+    notes = [f"{stale} engines are of graphs that the bundle no longer has"] if stale else []
+    if not rows:
+        return "\n".join(["no engines (mmedge build makes them)", *notes, *unreadable])
+    text = table(["engines of", "by", "for", "stages", "KiB", "made by"], rows, left=(0, 1, 2, 5))
+    return "\n".join([text, *notes, *unreadable])
+
+
+def _engine_rows(bundle: Bundle, variant: str, found: list[EngineRecord]) -> list[list[str]]:
+    groups: dict[tuple[str, str, str], dict[str, EngineRecord]] = {}
+    for record in found:
+        names = [stage.name for stage in bundle.manifest.stages]
+        files = bundle.manifest.variants[variant].files
+        if record.stage in names and record.key.onnx_sha256 == bundle.graph_sha256(files[record.stage]):
+            library = f"{record.key.library} {record.key.version}"
+            where = record.key.device or "+".join(record.key.targets)
+            groups.setdefault((library, where, "you" if record.is_ours else "someone else"), {})[record.stage] = record
+    return [
+        [
+            variant,
+            library,
+            where,
+            f"{len(records)} of {len(bundle.manifest.stages)}",
+            f"{sum(record.plan.bytes for record in records.values()) / 1024:.0f}",
+            maker,
+        ]
+        for (library, where, maker), records in groups.items()
+    ]

@@ -11,13 +11,16 @@ from typing import IO, Any
 
 import click
 
+from mmedge.commands.live_console import counted, stopped_by_signals, telling
 from mmedge.commands.policy_options import parse_ages, parse_policies
 from mmedge.decode import to_plain_outputs
 from mmedge.errors import InputError, MmedgeError, ShortSourceError
+from mmedge.live import LiveRun
 from mmedge.manifest import Manifest, Output
 from mmedge.model import load
-from mmedge.replay import Run, open_run
-from mmedge.sources import open_file_sources
+from mmedge.replay import Run
+from mmedge.running import open_run
+from mmedge.sources import LiveSource, open_sources
 from mmedge.types import NS, Array, Prediction
 
 __all__ = ["describe", "run_command", "to_json_line"]
@@ -26,53 +29,54 @@ LARGE = 1e6
 SHOWN_VALUES = 3  # of a vector, on a line for people
 
 
-@click.command("run", short_help="Decisions on a recording.")
+@click.command("run", short_help="Decisions on live sensors or on a recording.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--camera", type=click.Path(path_type=Path), help="A video file.")
+@click.option("--camera", metavar="SRC", help="A video file, camera://0, rtsp://..., gst:..., synthetic:// ...")
 @click.option(
-    "--audio", type=click.Path(path_type=Path), help="A sound file; else the WAV beside the video, or its sound."
+    "--audio", metavar="SRC", help="A sound file, mic://default ...; else the WAV beside the video, or its sound."
+)
+@click.option("--recording", type=click.Path(path_type=Path), help="A folder that mmedge record has made, instead.")
+@click.option("--record", type=click.Path(path_type=Path), help="Write down what live sensors give, in a new folder.")
+@click.option(
+    "--sync", type=click.Path(path_type=Path), help="What mmedge sync has written about camera and microphone."
 )
 @click.option("--tick", help="audio, camera, tensor, any, or a rate such as 50hz; by default audio.")
 @click.option(
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )
-@click.option("--variant", default="fp32", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
+@click.option("--variant", default="auto", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
 @click.option("--policy", multiple=True, help="While a sensor is missing: sound=hold,mean,abstain; may be repeated.")
 @click.option("--max-age", multiple=True, help="When it is missing: sound=300, in milliseconds; may be repeated.")
 @click.option("--attribution", type=int, help="Say of every n-th decision how much each sensor contributed (JSON).")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
-def run_command(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    bundle: Path,
-    camera: Path | None,
-    audio: Path | None,
-    tick: str | None,
-    jsonl: Path | None,
-    variant: str,
-    policy: tuple[str, ...],
-    max_age: tuple[str, ...],
-    attribution: int | None,
-    *,
-    allow_short: bool,
-) -> None:
-    """Run BUNDLE on a recording in the recording's own time, and print what it decides."""
+def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) -> None:
+    """Run BUNDLE on sensors in real time, or on a recording in its own, and print what it decides.
+
+    Live sensors run until Ctrl-C; docs/sensors.md lists what SRC can be.
+    """
+    given = [options["camera"], options["audio"]]
     if jsonl is not None:
-        _refuse_to_overwrite(jsonl, [path for path in (camera, audio) if path])
+        _refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
     stream = {
-        "policies": parse_policies(policy),
-        "max_age_ms": parse_ages(max_age) or None,
-        "attribution": attribution,
+        "policies": parse_policies(options.pop("policy")),
+        "max_age_ms": parse_ages(options.pop("max_age")) or None,
+        "attribution": options.pop("attribution"),
     }
     with ExitStack() as stack:
         model = stack.enter_context(load(bundle, variant=variant))
-        sensors: dict[str, Any] = {"camera": camera, "audio": audio, "allow_short": allow_short}
-        run = stack.enter_context(open_run(model, **sensors, tick=tick, stream=stream))
-        predictions = _one_or_more(run, camera, audio)
+        run: Run | LiveRun = open_run(model, stream=stream, **options)
+        stack.callback(run.close)
+        if isinstance(run, LiveRun):
+            stack.enter_context(stopped_by_signals(run.stop))
+            stack.enter_context(telling(run.arrivals))
+        predictions = _one_or_more(run, *given)
         if jsonl is None:
-            _print_changes(predictions, model.manifest)
+            _print_changes(predictions, model.manifest, run.arrivals.origin_ns if isinstance(run, LiveRun) else 0)
         else:
             with _lines_to(jsonl) as lines:
                 for prediction in predictions:
                     lines.write(to_json_line(prediction, model.manifest) + "\n")
+        run.close()
         _print_end(run)
 
 
@@ -125,32 +129,42 @@ def _refuse_to_overwrite(out: Path, sources: Sequence[Path]) -> None:
             raise InputError(f"--jsonl {out} would overwrite a recording; choose another file")
 
 
-def _one_or_more(run: Run, camera: Path | None, audio: Path | None) -> Iterator[Prediction]:
+def _one_or_more(run: Run | LiveRun, camera: str | None, audio: str | None) -> Iterator[Prediction]:
     none = True
     for prediction in run:
         none = False
         yield prediction
     if none:
-        raise InputError(_why_none(run.model.manifest, camera, audio))
+        raise InputError(_why_none(run, camera, audio))
 
 
-def _why_none(manifest: Manifest, camera: Path | None, audio: Path | None) -> str:
-    """What was missing; the recordings are read once more for their lengths."""
+def _why_none(run: Run | LiveRun, camera: str | None, audio: str | None) -> str:
+    """What was missing; recordings are read once more for their lengths."""
     needed, rate_hz = [], None
-    for name, port in manifest.ports.items():
+    for name, port in run.model.manifest.ports.items():
         if port.audio:
             rate_hz = port.audio.rate_hz
             needed.append(f"{port.audio.window_samples / rate_hz:.2f} s of sound ({name})")
         if port.camera:
             needed.append(f"{port.camera.frames} picture(s) ({name})")
+    if isinstance(run, LiveRun):
+        given = [f"{port} {s.state}, {s.counts.get('packets', 0)} packets" for port, s in run.status.items()]
+    elif camera is None and audio is None:
+        given = ["the recording is too short"]
+    else:
+        given = _lengths(camera, audio, rate_hz)
+    return f"no decision: {', '.join(given)}; the first one needs {', '.join(needed)} and then a tick"
+
+
+def _lengths(camera: str | None, audio: str | None, rate_hz: int | None) -> list[str]:
     lengths = []
-    for kind, source in open_file_sources(camera, audio, audio_rate_hz=rate_hz).items():
+    for kind, source in open_sources(camera, audio, audio_rate_hz=rate_hz).items():
         end_ns = 0
         with closing(source), suppress(ShortSourceError):
-            for packet in source:
+            for packet in source if not isinstance(source, LiveSource) else ():
                 end_ns = packet.available_ns
         lengths.append(f"{kind} until {end_ns / NS:.2f} s")
-    return f"no decision: {', '.join(lengths)}; the first one needs {', '.join(needed)} and then a tick"
+    return lengths
 
 
 @contextmanager
@@ -181,7 +195,7 @@ def _lines_to(path: Path) -> Iterator[IO[str]]:
             draft.unlink(missing_ok=True)
 
 
-def _print_changes(predictions: Iterable[Prediction], manifest: Manifest) -> None:
+def _print_changes(predictions: Iterable[Prediction], manifest: Manifest, start_ns: int) -> None:
     """A line whenever a label changes, and at least one a second."""
     shown: tuple[object, int] = (None, -NS)
     for prediction in predictions:
@@ -195,15 +209,17 @@ def _print_changes(predictions: Iterable[Prediction], manifest: Manifest) -> Non
         ]
         ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items() if isfinite(age))
         wrong = f"  [{'; '.join(prediction.degraded)}]" if prediction.degraded else ""
-        click.echo(f"{prediction.t_ns / NS:8.2f} s  {'  '.join(values) or 'no answer'}  [age {ages}]{wrong}")
+        click.echo(
+            f"{(prediction.t_ns - start_ns) / NS:8.2f} s  {'  '.join(values) or 'no answer'}  [age {ages}]{wrong}"
+        )
 
 
-def _print_end(run: Run) -> None:
+def _print_end(run: Run | LiveRun) -> None:
     work = sum(run.stream.work_ns.values()) / 1e6
     runs = ", ".join(f"{stage} {count}" for stage, count in run.stream.runs.items())
     click.echo(f"runs: {runs}; {work:.0f} ms of model work", err=True)
-    for port, counts in run.stream.counters.items():
-        if any(counts.values()):
-            click.echo(f"{port}: " + ", ".join(f"{count} {what}" for what, count in counts.items() if count), err=True)
+    counters = run.counters if isinstance(run, LiveRun) else run.stream.counters
+    for line in counted(counters):
+        click.echo(line, err=True)
     for note in run.notes:
         click.echo(f"note: {note}", err=True)

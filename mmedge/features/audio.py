@@ -49,12 +49,17 @@ class AudioFrontEnd:
     In a stream, windows end at ``window_samples`` and then at every hop of the features (for a waveform: at every
     sample), so that the frames inside one window are frames of the next. What :meth:`write` gives equals :meth:`window`
     of the same samples to the last bit, whatever the chunks were. Not thread-safe.
+
+    Args:
+        settings: Of the port.
+        columns: How many hops of the features, or samples, windows are apart in a stream.
     """
 
-    def __init__(self, settings: AudioSettings) -> None:
+    def __init__(self, settings: AudioSettings, columns: int = 1) -> None:
         self.settings = settings
         mel = settings.mel
-        self._step = 1 if mel is None else mel.hop_length
+        self._columns = columns
+        self._step = columns * (1 if mel is None else mel.hop_length)
         self._keep = settings.window_samples + self._step
         self._axes = [settings.layout.index(axis) for axis in "CNTM" if axis in settings.layout]
         self._shape = settings.shape
@@ -65,14 +70,20 @@ class AudioFrontEnd:
 
     def reset(self) -> None:
         """Forget all samples, as after a gap."""
+        mel, window = self.settings.mel, self.settings.window_samples
         # frames are computed in float64; kept so, they need not be converted one by one
-        self._buffer = SampleBuffer(self._keep, np.float32 if self.settings.mel is None else np.float64)
-        self._rows = None if self.settings.mel is None else FrameRing(self.settings.mel, self.settings.window_samples)
+        self._buffer = SampleBuffer(self._keep, np.float32 if mel is None else np.float64)
+        self._rows = None if mel is None else FrameRing(mel, window, self._columns)
 
     @property
     def seen(self) -> int:
         """Samples pushed so far."""
         return self._buffer.seen
+
+    @property
+    def step(self) -> int:
+        """Samples from the end of one window to the end of the next."""
+        return self._step
 
     @property
     def window_end(self) -> int:

@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from mmedge.errors import InputError
 from mmedge.features.mel import MelSettings
+from mmedge.features.settings import AudioSettings
 
-__all__ = ["FramePlan", "frame_plan", "lead"]
+__all__ = ["FramePlan", "frame_plan", "lead", "unlike_columns"]
 
 Samples = npt.NDArray[np.float32]
 
@@ -57,6 +58,22 @@ class FramePlan:
 def lead(settings: MelSettings) -> int:
     """How many samples before a frame its values depend on: pre-emphasis of the whole window needs one."""
     return int(settings.preemphasis > 0 and settings.preemphasis_over == "window")
+
+
+def unlike_columns(settings: AudioSettings) -> str:
+    """Why the columns of a window are others than those of the same sound in the next window, or ""."""
+    mel = settings.mel
+    if mel is None:
+        return ""
+    if mel.top_db > 0:
+        return f"its values are raised to {mel.top_db:g} dB below the loudest one of each window (top_db)"
+    plan = frame_plan(mel, settings.window_samples)
+    if len(plan.edges):
+        return (
+            f"{len(plan.edges)} of its {plan.frames} columns are completed at the ends of each window, as "
+            f"{mel.convention} does it"
+        )
+    return ""
 
 
 @lru_cache(maxsize=32)

@@ -20,8 +20,9 @@ class FrameRing:
     starts at sample m * hop_length. Only frames at the edges, which padding completes, are new in every window.
     """
 
-    def __init__(self, settings: MelSettings, window_samples: int) -> None:
+    def __init__(self, settings: MelSettings, window_samples: int, columns: int = 1) -> None:
         self._samples = window_samples
+        self._columns = columns  # from one window to the next
         self._hop = settings.hop_length
         self._plan = frame_plan(settings, window_samples)
         self._features = frame_features(settings)
@@ -38,7 +39,8 @@ class FrameRing:
             buffer: The newest samples.
             at_least: Do nothing for fewer frames; two at once cost little more than one.
         """
-        end = (buffer.seen - self._samples) // self._hop + self._plan.last
+        windows = (buffer.seen - self._samples) // (self._columns * self._hop)
+        end = windows * self._columns + self._plan.last
         if end - self._next < at_least:
             return
         start = max(self._next, end - self._inner)

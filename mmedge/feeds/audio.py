@@ -44,8 +44,12 @@ class AudioFeed:
         self.newest_ns = 0
         self.waits = max(port.audio.window_samples, port.audio.rate_hz)  # bounds what is in it, too
         self._settings = port.audio
-        self._front = AudioFrontEnd(port.audio)
         self._graph = graph
+        spec = graph.specs[name]
+        self._by_item = name in graph.items
+        self._front = AudioFrontEnd(port.audio, columns=spec.item_size if self._by_item else 1)
+        self._items = spec.items
+        self._window = np.zeros(port.shape, np.float32) if self._by_item else graph.tensors[name][0]
         self._live = live
         self._lock = Lock()
         self._epoch = _Epoch(0, 0)  # of what is accepted
@@ -54,7 +58,8 @@ class AudioFeed:
         self._waiting_samples = 0
         self._ingested = self._epoch
         self._base = 0  # number of the front end's first sample
-        self._filled = 0  # number at which the window in the graph ends
+        self._filled = -1  # number at which the window in the graph ends
+        self._filled_since = 0  # :attr:`_base` when that was written
         self._lost = self._late = self._jumps = self._dropped = self._invalid = 0
 
     @property
@@ -138,9 +143,14 @@ class AudioFeed:
         end = self._base + self._front.window_end
         if not self.ready or end == self._filled:
             return False
-        self._front.write(self._graph.tensors[self.name][0])
-        self._graph.mark([self.name])
-        self._filled = end
+        self._front.write(self._window)
+        if self._by_item:
+            same_run = self._filled >= 0 and self._filled_since == self._base
+            new = (end - self._filled) // self._front.step if same_run else self._items
+            self._graph.push_items(self.name, self._window, min(new, self._items))
+        else:
+            self._graph.mark([self.name])
+        self._filled, self._filled_since = end, self._base
         self.newest_ns = self._ingested.t_ns + (end - self._ingested.start) * NS // self._settings.rate_hz
         return True
 

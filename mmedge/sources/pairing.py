@@ -10,7 +10,7 @@ from mmedge.sources.replay import Source
 from mmedge.sources.video import open_video
 from mmedge.sources.wav import WavFile, open_wav
 
-__all__ = ["open_file_sources"]
+__all__ = ["open_file_sources", "open_sound_file"]
 
 
 def open_file_sources(
@@ -24,7 +24,7 @@ def open_file_sources(
     Args:
         camera: The video, None for a model without a camera.
         audio: The sound, None to look for it as said above.
-        audio_rate_hz: The rate that the model expects, None for a model without sound.
+        audio_rate_hz: The rate that the model expects, 0 for the file's own, None for a model without sound.
         chunk_ms: Length of an audio chunk.
 
     Raises:
@@ -53,13 +53,24 @@ def open_file_sources(
     return sources
 
 
+def open_sound_file(path: Path | str, rate_hz: int | None, chunk_ms: int) -> WavFile | MediaAudio:
+    """Open a sound file, or the sound of a video, by what it is; see `open_wav` and `open_media_audio`.
+
+    Raises:
+        InputError: As theirs.
+        MissingLibraryError: As theirs.
+        SourceError: As theirs.
+    """
+    path = checked_file(path)
+    wav = is_wav(path) or path.suffix.lower() == ".wav"
+    return open_wav(path, rate_hz, chunk_ms) if wav else open_media_audio(path, rate_hz, chunk_ms)
+
+
 def _open_sound(
     camera: Path | str | None, audio: Path | str | None, rate_hz: int, chunk_ms: int
 ) -> WavFile | MediaAudio:
     if audio is not None:
-        path = checked_file(audio)
-        wav = is_wav(path) or path.suffix.lower() == ".wav"
-        return open_wav(path, rate_hz, chunk_ms) if wav else open_media_audio(path, rate_hz, chunk_ms)
+        return open_sound_file(audio, rate_hz, chunk_ms)
     video = checked_file(camera or "")
     beside = video.with_suffix(".wav")
     if beside.exists():

@@ -1,13 +1,17 @@
 """Sound at another rate, through soxr, block by block."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmedge.errors import MissingLibraryError, SourceError, needs
+from mmedge.types import NS, AudioChunk
 
-__all__ = ["needs_resampler", "resample"]
+__all__ = ["LiveResampler", "needs_resampler", "resample"]
+
+HOLE_NS = 20_000_000
 
 Samples = npt.NDArray[np.float32]
 
@@ -39,3 +43,35 @@ def resample(blocks: Iterable[Samples], rate_hz: int, wanted_hz: int) -> Iterato
     for block in blocks:
         yield stream.resample_chunk(np.ascontiguousarray(block))
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+class LiveResampler:
+    """Chunks of a live sensor at another rate, each with the time at which its first sample was taken.
+
+    What soxr's filter looks ahead comes later, not at another time. A hole between two chunks begins anew.
+
+    Args:
+        wanted_hz: The rate to give.
+    """
+
+    def __init__(self, wanted_hz: int) -> None:
+        self._wanted_hz = wanted_hz
+        self._taken = self._given = self._end_ns = 0
+        self._stream: Any = None
+
+    def push(self, chunk: AudioChunk) -> Iterator[AudioChunk]:
+        """Take in a chunk; the one that can be given now, if any."""
+        if self._stream is None or abs(chunk.t_ns - self._end_ns) > HOLE_NS:
+            soxr = needs("soxr", fix="pip install 'mmedge[resample]'")
+            self._stream = soxr.ResampleStream(chunk.rate_hz, self._wanted_hz, 1, dtype="float32", quality="HQ")
+            self._taken = self._given = 0
+        samples = self._stream.resample_chunk(np.ascontiguousarray(chunk.samples))
+        ahead = self._given * chunk.rate_hz - self._taken * self._wanted_hz  # of the chunk, in both rates' samples
+        t_ns = chunk.t_ns + ahead * NS // (chunk.rate_hz * self._wanted_hz)
+        self._taken, self._given, self._end_ns = (
+            self._taken + len(chunk.samples),
+            self._given + len(samples),
+            chunk.end_ns,
+        )
+        if len(samples):
+            yield AudioChunk(samples=samples, t_ns=t_ns, rate_hz=self._wanted_hz)

@@ -13,7 +13,7 @@ from mmedge.sources.files import checked_file, is_mp4, missing_bytes, why_unread
 from mmedge.sources.recording import Recording
 from mmedge.types import NS, VideoFrame
 
-__all__ = ["VideoFile", "open_video"]
+__all__ = ["VideoFile", "open_video", "quiet"]
 
 _SHORT_NS = NS // 4  # an end this much before the declared one is worth a word
 _STILL_RATE_HZ = 240  # no camera is faster; FFmpeg gives a single picture the rate of its time base, 90 kHz
@@ -40,7 +40,7 @@ def open_video(path: Path | str, *, start_ns: int = 0) -> "VideoFile":
     cv2 = needs("cv2", fix="pip install 'mmedge[cpu]'")
     if cv2.CAP_FFMPEG not in cv2.videoio_registry.getBackends():
         raise SourceError(f"{path} cannot be read: this OpenCV has no FFmpeg; pip install opencv-python-headless")
-    with _quiet(cv2):
+    with quiet(cv2):
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not capture.isOpened():
             why = why_unreadable(path, "not a video, without pictures, or damaged")
@@ -150,7 +150,7 @@ class VideoFile(Recording[VideoFrame]):
 
 
 @contextmanager
-def _quiet(cv2: ModuleType) -> Iterator[None]:
+def quiet(cv2: ModuleType) -> Iterator[None]:
     """Keep the libraries' chatter off the terminal: what matters of it becomes an error or a note.
 
     FFmpeg's level is read once per process, when OpenCV opens its first file; one that the user has set is left alone.

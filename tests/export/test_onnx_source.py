@@ -83,7 +83,7 @@ def test_shape_arithmetic_and_constant_nodes_are_gone_from_the_stages(project):
 def test_a_symbolic_axis_is_fixed_at_the_size_of_the_spec_and_the_bundle_says_so(project):
     onnx.save(late_graph(frames="time"), project / "late.onnx")
     manifest = export(project / "late.onnx", project / "late.mmedge", RANDOM).manifest
-    assert manifest.notes == ("axis 1 of audio (time) is fixed at 48, as the spec says",)
+    assert manifest.notes[0] == "axis 1 of audio (time) is fixed at 48, as the spec says"
     report = json.loads((project / "late.mmedge/reports/parity.json").read_text())
     sizes = {row["case"] for row in report["comparisons"] if "=" in row["case"]}
     assert sizes == {"time = 24", "time = 49"}  # where the bundle is fixed, the file is not
@@ -164,6 +164,13 @@ def test_weights_that_are_missing_are_named(project):
     refused(project, mmedge.CheckpointError, "wc are missing; expected them in")
 
 
+def test_weights_that_end_too_early_are_refused(project):
+    onnx.save(late_graph(), project / "late.onnx", save_as_external_data=True, location="late.data", size_threshold=16)
+    data = project / "late.data"
+    data.write_bytes(data.read_bytes()[:-4])
+    refused(project, mmedge.CheckpointError, r"the weights axis0 are \[1\], 8 bytes, expected in late.data")
+
+
 @pytest.mark.parametrize("content", [b"hello, world", b"\x08\x08", b"cut"])
 def test_a_damaged_file_is_refused(project, content):
     path = project / "late.onnx"
@@ -180,7 +187,7 @@ def test_names_that_differ_are_listed(project):
     refused(project, mmedge.SpecError, "no output level; it gives loudness, event", model)
 
 
-def test_a_state_that_is_fed_back_is_refused(project):
+def test_a_state_that_the_spec_does_not_name_is_refused(project):
     state = helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, 3])
     refused(project, mmedge.SpecError, "takes image, audio, state, .*recurrent state", late_graph(extra=[state]))
 

@@ -61,7 +61,7 @@ def test_pictures_are_encoded_one_by_one_in_front_of_what_mixes_them(save, tmp_p
     assert spec.shape[spec.window_axis] == 6
     assert found["image"].inputs == found["image.item"].outputs
     assert manifest.macs["image.item"] > manifest.macs["image"] / 6
-    assert manifest.notes == ()
+    assert not [note for note in manifest.notes if note.startswith("image")]
     assert holds(out)
 
 
@@ -69,7 +69,7 @@ def test_pictures_that_mix_from_the_first_layer_on_are_encoded_a_window_at_a_tim
     out = tmp_path / "window.mmedge"
     manifest = export(save("window conv3d first", frames=6, outputs="event"), out, RANDOM).manifest
     assert set(stages(manifest)) == {"image", "audio", "head"}
-    assert "items mix from the first layers on" in manifest.notes[0]
+    assert any(n.startswith("image") and "items mix from the first layers on" in n for n in manifest.notes)
     assert holds(out)
 
 

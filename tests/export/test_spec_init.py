@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+import streaming_graphs
 import torch
 from click.testing import CliRunner
 from mmedge_export.guess import guess_input
@@ -112,6 +113,21 @@ def test_the_signature_of_a_graph_is_read_without_running_it(init, tmp_path):
     spec, _ = init("late.onnx")
     assert {name: port.shape for name, port in spec.ports.items()} == {"image": (3, 16, 16), "audio": (48, 20)}
     export(tmp_path / "late.onnx", tmp_path / "late.mmedge", ExportOptions(random_samples=True))
+
+
+@pytest.mark.parametrize(
+    ("graph", "states"),
+    [
+        ("denoiser", {"conv_cache": (2, 2, 16), "tra_cache": (1, 4)}),
+        ("recognizer", {"cached_key": (6, 1, 8), "processed_lens": ()}),
+    ],
+)
+def test_a_state_is_known_by_the_output_that_is_called_after_it(init, tmp_path, graph, states):
+    onnx.save(getattr(streaming_graphs, graph)(), tmp_path / "a.onnx")
+    spec, _ = init("a.onnx")
+    assert {name: port.shape for name, port in spec.ports.items() if port.state} == states
+    assert len(spec.outputs) == 1
+    export(tmp_path / "a.onnx", tmp_path / "a.mmedge", ExportOptions(random_samples=True))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
-"""Traps met when exporting trained fusion models: each works, or is refused in one line; none gives a wrong bundle."""
+"""Traps met when exporting trained fusion models: each works, or is refused in one line; none gives a wrong bundle.
 
+``TRAPS`` says which test is about which trap, here and elsewhere; ``pytest -m traps`` runs them all.
+"""
+
+import ast
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,14 +14,31 @@ import torch
 import trap_models
 from fusion_models import late, spec_text
 from mmedge_export.checkpoint import build_model, load_checkpoint, save_checkpoint
+from mmedge_export.graph_check import check_graph
 from mmedge_export.isolate import run_isolated
 from mmedge_export.pipeline import ExportOptions, export
 from mmedge_export.trace import OPSET, reference_outputs, trace
+from onnx import helper
+from onnx_models import late_graph
 from safetensors.torch import save_file
+from streaming_graphs import model as graph_model
+from streaming_graphs import value
+from traps import TRAPS
 
 import mmedge
 
 RANDOM = ExportOptions(random_samples=True)
+
+
+def test_every_trap_has_tests_and_they_are_there():
+    assert len(TRAPS) == 15
+    tests = Path(__file__).parents[1]
+    for names in TRAPS.values():
+        assert names
+        for name in names:
+            path, _, function = name.partition("::")
+            tree = ast.parse((tests / path).read_text(encoding="utf-8"))
+            assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
 
 
 @pytest.fixture
@@ -61,6 +83,35 @@ def test_recurrent_layers_are_exported_twice_in_one_process(inputs, tmp_path):
 
 def test_pooling_over_three_axes_of_four_is_what_torch_takes_it_for(inputs, tmp_path):
     assert agrees(trap_models.Pool3d(), inputs, tmp_path / "a.onnx", ["event", "level"])
+
+
+def test_pooling_over_three_axes_of_four_as_other_exporters_write_it_is_refused(tmp_path):
+    pool = ("MaxPool", ["image"], ["pooled_too"], {"kernel_shape": [1, 2, 2]})
+    onnx.save(late_graph(also=[pool]), tmp_path / "late.onnx")
+    (tmp_path / "SPEC.toml").write_text(spec_text("late"))
+    with pytest.raises(mmedge.CheckpointError, match=r"late\.onnx is not a valid ONNX model.*kernel_shape"):
+        export(tmp_path / "late.onnx", tmp_path / "out.mmedge", RANDOM)
+
+
+def test_a_squeeze_that_makes_onnx_runtime_abort_at_batch_1_is_refused_and_we_live_on(tmp_path):
+    nodes = [
+        helper.make_node("Squeeze", ["audio"], ["sound"]),
+        helper.make_node("Einsum", ["sound", "lidar"], ["event"], equation="bij,bjk->bik"),
+    ]
+    inputs = [value("audio", ["n", 3, 4]), value("lidar", ["n", 4, 5])]
+    graph = helper.make_graph(nodes, "trap", inputs, [value("event", ["n", 3, 5])])
+    onnx.save(graph_model(graph, opset=17, ir=8), tmp_path / "a.onnx")
+    ports = "".join(
+        f'[inputs.{name}]\nmodality = "tensor"\nshape = {shape}\n'
+        for name, shape in (("audio", [3, 4]), ("lidar", [4, 5]))
+    )
+    (tmp_path / "SPEC.toml").write_text(f'[model]\nname = "a"\n{ports}[outputs.event]\ntask = "raw"\n')
+    with pytest.raises(mmedge.ExportError, match="a.onnx does not hold together at the shapes of the spec") as refused:
+        export(tmp_path / "a.onnx", tmp_path / "out.mmedge", RANDOM)
+    assert "\n" not in str(refused.value)
+    given = {"audio": np.ones((1, 3, 4), np.float32), "lidar": np.ones((1, 4, 5), np.float32)}
+    with pytest.raises(mmedge.ExportError, match=r"killed its process \(signal 6\).*squeeze"):
+        run_isolated(tmp_path / "a.onnx", [given])
 
 
 def test_a_squeeze_that_drops_the_batch_axis_is_refused(put, tmp_path):
@@ -149,7 +200,7 @@ def test_two_state_dicts_in_one_file_are_not_guessed_between(tmp_path):
 
 def test_bfloat16_weights_are_computed_with_in_float32_and_the_bundle_says_so(put, tmp_path):
     manifest = export(put("half", arguments='kind = "bfloat16"'), tmp_path / "out.mmedge", RANDOM).manifest
-    assert manifest.notes == ("weights in bfloat16 are computed with in float32",)
+    assert manifest.notes[0] == "weights in bfloat16 are computed with in float32"
     for path in (tmp_path / "out.mmedge").rglob("*.onnx"):
         assert {t.data_type for t in onnx.load(path).graph.initializer} <= {
             onnx.TensorProto.FLOAT,
@@ -160,6 +211,19 @@ def test_bfloat16_weights_are_computed_with_in_float32_and_the_bundle_says_so(pu
 def test_the_opset_is_the_one_that_was_asked_for(inputs, tmp_path):
     trace(late(), inputs, ["event", "level"], tmp_path / "a.onnx")
     assert [entry.version for entry in onnx.load(tmp_path / "a.onnx").opset_import if not entry.domain] == [OPSET]
+
+
+def test_an_opset_that_the_exporter_did_not_keep_to_is_refused(inputs, tmp_path):
+    trace(late(), inputs, ["event", "level"], tmp_path / "a.onnx")
+    with pytest.raises(mmedge.ExportError, match=f"wrote opset .*{OPSET}.* asked was opset 17"):
+        check_graph(tmp_path / "a.onnx", inputs, ["event", "level"], 17)
+
+
+def test_a_time_axis_that_the_exporter_froze_at_another_length_is_refused(inputs, tmp_path):
+    trace(trap_models.Recurrent(), inputs, ["event"], tmp_path / "a.onnx")
+    longer = {**inputs, "audio": inputs["audio"][:, :40]}
+    with pytest.raises(mmedge.ExportError, match=r"gave input audio the shape \[1, 48, 20\], not \[1, 40, 20\]"):
+        check_graph(tmp_path / "a.onnx", longer, ["event"], OPSET)
 
 
 @pytest.mark.parametrize("name", ["mistyped:build", "raising:build"])

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cuda_double
 import numpy as np
 import numpy.typing as npt
 import pytest
+import tensorrt_double
 from duo import Duo
+from engine_bundles import LIBRARIES, put_engines
 
 from mmedge import cli
-from mmedge.bundle import file_record
+from mmedge.bundle import file_record, open_bundle
 from mmedge.model import Model, load
 from mmedge.records import to_plain
 
@@ -93,6 +96,30 @@ def duo() -> Iterator[Duo]:
     made = Duo()
     yield made
     made.close()
+
+
+@pytest.fixture
+def device(monkeypatch, tmp_path):
+    """A GPU and both libraries."""
+    made = cuda_double.Cuda()
+    double = tensorrt_double.RuntimeDouble(made)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", made.module)
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_double.as_tensorrt(double))
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", tensorrt_double.as_rtx(double))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return double
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request):
+    return request.param
+
+
+@pytest.fixture
+def engines(bundle_copy, device, library):
+    bundle = open_bundle(bundle_copy)
+    put_engines(bundle, library)
+    return bundle_copy
 
 
 @pytest.fixture

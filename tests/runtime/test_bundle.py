@@ -105,6 +105,8 @@ def test_a_newer_schema_says_what_to_type(bundle_copy):
         (lambda d: d["stages"][0].pop("per_item"), "image has a window axis, and no stage"),
         (lambda d: d["tensors"]["image"].pop("window_axis"), r"stage image\.item takes single items, but not"),
         (lambda d: d["tensors"]["image"].update(window_axis=2), "axis 2 of port image is not the time of a camera"),
+        (lambda d: d["tensors"]["image"].update(item_size=3), "a window of 8 is not made of items of 3"),
+        (lambda d: d["tensors"]["image"].update(item_size=2), "of port image is not the time of a camera"),
         (lambda d: d["tensors"]["mean_2"].update(window_axis=1), "mean_2 has a window axis, and no stage"),
         (lambda d: d["tensors"]["mean_2"].update(shape=[0, 64]), "cannot be"),
         (lambda d: d["tensors"]["event"].update(shape=[4]), "output event is .4., expected a batch axis"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import mmedge
 from mmedge.feeds import front_end
 from mmedge.model import Model
-from mmedge.replay import open_run
+from mmedge.running import open_run
 from mmedge.types import NS, Prediction
 
 CAMERA_NS = NS // 15

@@ -127,7 +127,7 @@ def race(job: Job) -> Log:
 
 def _open_stream(job: Job) -> Stream:
     if job.kind == "staged":
-        return load(job.bundle, threads=THREADS).stream(job.tick)
+        return load(job.bundle, backend="onnxruntime-cpu", variant="fp32", threads=THREADS).stream(job.tick)
     bundle = open_bundle(job.bundle)
     manifest = unsplit(bundle.manifest)
     session: Session

@@ -86,7 +86,7 @@ def _work_by_stage(result: DemoResult) -> list[Markup]:
         return []
     saving = result.saving
     pairs = list(zip(result.manifest.stages, result.costs, strict=True))
-    whole = [saving.decisions_hz * cost.ms * cost.runs_unsplit for _, cost in pairs]
+    whole = [saving.decisions_hz * cost.whole_ms for _, cost in pairs]
     staged = [cost.ms * runs_per_s(result, stage) for stage, cost in pairs]
     widest = max(saving.unsplit_ms, saving.staged_ms) / 0.86  # room for the number behind the longest bar
     rows = []

@@ -75,7 +75,10 @@ def _convolution(step: Step) -> Followed | str:
 
 
 def _over_items(step: Step) -> Followed | str:
-    """A kernel that runs along the window: without padding, every slice of its output is made in the same way."""
+    """A kernel that runs along the window: without padding, every slice of its output is made in the same way.
+
+    In steps of one it looks at neighbours; in steps as long as itself, which divide an item, it stays inside of items.
+    """
     lane, sizes = step.lane, len(step.data) - 2
     at = lane.axis - 2
     kernel = step.attribute("kernel_shape", None) or list(step.shape(1)[2:])
@@ -84,7 +87,10 @@ def _over_items(step: Step) -> Followed | str:
     told = f"combines {kernel[at]} neighbouring items"
     if pads[at] or pads[at + sizes] or step.attribute("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
         return f"{told}, with padding at the ends of the window"
-    if step.attribute("strides", [1] * sizes)[at] != 1 or not lane.plain(step.data):
+    stride = step.attribute("strides", [1] * sizes)[at]
+    if reach < stride and lane.inner % stride == 0 and not step.attribute("ceil_mode", 0):
+        return step.all_on(replace(lane, inner=lane.inner // stride))
+    if stride != 1 or not lane.plain(step.data):
         return f"{told}, not in steps of one"
     return step.all_on(replace(lane, count=lane.count - reach, span=lane.span + reach))
 

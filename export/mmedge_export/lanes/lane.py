@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from mmedge.manifest import TensorSpec
 from mmedge.types import Array
 from mmedge_export.graph import reads
+from mmedge_export.weights import weight_values
 
 __all__ = ["Edit", "Followed", "Graph", "Lane", "Rule", "Step"]
 
@@ -43,6 +44,10 @@ class Lane:
     def plain(self, shape: Sequence[int]) -> bool:
         """Whether an index along the axis is the number of a slice."""
         return shape[self.axis] == self.count
+
+    def whole(self, shape: Sequence[int]) -> bool:
+        """Whether each slice is one piece along the axis, and all of them are all of it."""
+        return shape[self.axis] == self.count * self.inner
 
     def shorter(self, shape: Sequence[int], by: int) -> tuple[int, ...]:
         """The shape when the window has so many items less."""
@@ -87,7 +92,7 @@ class Graph:
         """The value of a tensor that depends on no port, or None."""
         if name not in self._known:
             tensor = self._initializers.get(name)
-            self._known[name] = numpy_helper.to_array(tensor) if tensor is not None else self._computed(name)
+            self._known[name] = weight_values(tensor) if tensor is not None else self._computed(name)
         return self._known[name]
 
     def _computed(self, name: str) -> Array | None:
@@ -108,7 +113,10 @@ class Graph:
             "constant",
             [],
             [onnx.ValueInfoProto(name=name)],
-            [self._initializers[tensor] for tensor in sorted(wanted & self._initializers.keys())],
+            [
+                numpy_helper.from_array(weight_values(self._initializers[tensor]), tensor)
+                for tensor in sorted(wanted & self._initializers.keys())
+            ],
         )
         made = helper.make_model(graph, opset_imports=list(self.model.opset_import))
         results: Any = ReferenceEvaluator(made).run(None, {})

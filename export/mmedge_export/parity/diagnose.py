@@ -16,6 +16,7 @@ from mmedge_export.parity.comparison import Divergence, ParityReport, compare, s
 from mmedge_export.parity.origin import divergence_at
 from mmedge_export.parity.prove import STAGES, Evidence
 from mmedge_export.source import OWN_TRACE, Traced
+from mmedge_export.weights import read_graph, write_whole
 
 __all__ = ["first_divergence"]
 
@@ -64,7 +65,7 @@ def _in_stages(failed: set[str], evidence: Evidence, case: Case, bundle: Path, f
         return None
     if stage.per_item:  # its tensors are of one item, those of the whole graph of a window
         return _at(evidence.graph, next(name for name in stage.outputs if name in failed))
-    graph = onnx.load(bundle / next(iter(manifest.variants.values())).files[stage.name])
+    graph = read_graph(bundle / next(iter(manifest.variants.values())).files[stage.name])
     names = [name for node in graph.graph.node for name in node.output if name]
     expected = _values(evidence.graph, names, case.feeds, folder)
     given = _values(graph, names, _stage_feeds(evidence, stage, case), folder)
@@ -85,7 +86,7 @@ def _values(graph: onnx.ModelProto, names: Sequence[str], feeds: Sequence[Feed],
     """Those of some tensors of a graph whose shape is static, [F, ...]."""
     static, outputs = tensor_specs(graph), {value.name for value in graph.graph.output}
     path = folder / "diagnosed.onnx"
-    onnx.save(tapped(stripped(graph), [name for name in names if name in static and name not in outputs]), path)
+    write_whole(tapped(stripped(graph), [name for name in names if name in static and name not in outputs]), path)
     made = run_isolated(path, feeds)
     return {name: made[name] for name in names if name in made}
 

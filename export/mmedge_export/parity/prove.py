@@ -20,6 +20,7 @@ from mmedge_export.parity.cases import Case, located
 from mmedge_export.parity.comparison import Comparison, ParityReport, compare, split_tolerance
 from mmedge_export.source import References, Traced
 from mmedge_export.user_code import first_line
+from mmedge_export.weights import write_beside
 
 __all__ = ["STAGES", "Evidence", "gather", "prove", "references_of"]
 
@@ -70,7 +71,7 @@ def gather(traced: Traced, cut: CutGraph, cases: Sequence[Case], folder: Path) -
     kept, references, notes = references_of(traced, cases, inside, folder)
     path = folder / "tapped.onnx"
     nodes = range(len(cut.whole.graph.node))
-    onnx.save(extract(cut.whole, nodes, _ports(cut.whole), [*outputs, *inside], "tapped"), path)
+    write_beside(extract(cut.whole, nodes, _ports(cut.whole), [*outputs, *inside], "tapped"), path)
     whole = run_isolated(path, [feed for case in kept for feed in case.feeds])
     return Evidence(
         cases=tuple(kept), references=references, whole=whole, graph=cut.whole, notes=(*notes, *references.notes)

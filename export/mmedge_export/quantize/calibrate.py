@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
+from onnx.external_data_helper import load_external_data_for_model
 
 from mmedge.backends.ort import OrtSession
 from mmedge.branches import shares
@@ -19,10 +20,19 @@ from mmedge_export.quantize.ranges import Histogram
 from mmedge_export.quantize.runner import run_windows, stage_inputs
 from mmedge_export.quantize.windows import Windows
 
-__all__ = ["calibrate", "embedding_statistics", "embeddings", "model_sha256", "pack_moments", "to_calibration"]
+__all__ = [
+    "calibrate",
+    "embedding_statistics",
+    "embeddings",
+    "fp32_graphs",
+    "model_sha256",
+    "pack_moments",
+    "to_calibration",
+]
 
 SCHEMA = 1
 FP32 = "fp32"
+MAX_WEIGHT_BYTES = 1_900_000_000  # of a stage: protobuf ends at 2 GiB, graph and names included
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 MOST_BYTES = 16 << 20  # larger ones are no embeddings; the .npz has a limit
 FLOOR = 1e-3  # of the mean spread: an element that never changed still has a spread
@@ -42,7 +52,7 @@ def calibrate(bundle: Bundle, windows: Windows) -> tuple[Calibration, dict[str, 
         InputError: A stage makes NaN or infinity of the data.
     """
     manifest = bundle.manifest
-    graphs = {name: bundle.read(file) for name, file in manifest.variants[FP32].files.items()}
+    graphs = fp32_graphs(bundle)
     tensors = run_windows(manifest, graphs, windows)
     ranges = {
         stage.name: _stage_ranges(manifest, stage, onnx.load_from_string(graphs[stage.name]), tensors)
@@ -88,10 +98,32 @@ def to_calibration(
     )
 
 
+def fp32_graphs(bundle: Bundle) -> dict[str, bytes]:
+    """The fp32 graph of each stage with its weights inside.
+
+    Raises:
+        InputError: Its weights do not fit into one ONNX file.
+    """
+    graphs = {}
+    for name, file in bundle.manifest.variants[FP32].files.items():
+        graphs[name] = bundle.read(file)
+        if weights := bundle.weights(file):
+            if weights[0].stat().st_size > MAX_WEIGHT_BYTES:
+                size = weights[0].stat().st_size / 1e9
+                raise InputError(
+                    f"stage {name} has {size:.1f} GB of weights; up to {MAX_WEIGHT_BYTES / 1e9:.1f} can be quantized"
+                )
+            model = onnx.load_from_string(graphs[name])
+            load_external_data_for_model(model, str(weights[0].parent))
+            graphs[name] = model.SerializeToString()
+    return graphs
+
+
 def model_sha256(manifest: Manifest) -> str:
     """Of the fp32 graphs, so that other weights are noticed."""
     files = manifest.variants[FP32].files
-    lines = [f"{stage.name} {manifest.files[files[stage.name]].sha256}\n" for stage in manifest.stages]
+    names = [name for stage in manifest.stages for name in (files[stage.name], f"{files[stage.name]}.data")]
+    lines = [f"{name} {manifest.files[name].sha256}\n" for name in names if name in manifest.files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -1,19 +1,19 @@
 """Calibration data in recordings: the windows that the runtime would see, at the ticks at which it would decide."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from mmedge.backends.base import Buffers
 from mmedge.bundle import Bundle
 from mmedge.errors import InputError
-from mmedge.manifest import Manifest
+from mmedge.manifest import Manifest, Stage
 from mmedge.model import LoadReport, Model
-from mmedge.replay import open_run
+from mmedge.running import open_run
 from mmedge.types import NS, Array
-from mmedge.unsplit import WHOLE, unsplit
 from mmedge_export.quantize.windows import Moment
 
 __all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "read_clip", "read_labels"]
@@ -26,14 +26,16 @@ Tensors = dict[str, Array]
 
 
 class _WindowCapture:
-    """A session that stands where the whole model would: keeps the windows of some decisions and computes nothing.
-
-    The unsplit model reads whole windows, which a stream proves to be the same thing as windows taken item by item.
-    """
+    """Stands where all stages would: keeps the windows of some decisions and computes nothing."""
 
     def __init__(self, manifest: Manifest, limit: int) -> None:
-        self.inputs = tuple(manifest.ports)
-        self.outputs = tuple(manifest.results.values())
+        self.stage = Stage(
+            name="capture",
+            ports=tuple(manifest.ports),
+            inputs=tuple(manifest.ports),
+            outputs=tuple(dict.fromkeys(manifest.results.values())),
+        )
+        self.inputs, self.outputs = self.stage.inputs, self.stage.outputs
         self.kept: list[tuple[int, Tensors]] = []
         self._limit = limit
         self._consecutive = bool(manifest.states)
@@ -45,20 +47,32 @@ class _WindowCapture:
         """Nothing more is wanted."""
         return self._consecutive and len(self.kept) >= self._limit
 
-    def bind(self, buffers: Mapping[str, Array]) -> Callable[[], None]:
-        """Remember where the windows are; states are computed later, with the graphs."""
-        return lambda: self._keep(buffers)
+    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:  # noqa: ARG002
+        """See :meth:`mmedge.backends.base.Session.bind`; a call keeps every n-th window, fewer when they are many."""
 
-    def _keep(self, buffers: Mapping[str, Array]) -> None:
-        """Keep every n-th decision, and fewer when they become many."""
-        if self.full:
-            return
-        if self._decisions % self._every == 0:
-            self.kept.append((self._decisions, {name: buffers[name].copy() for name in self.inputs}))
-        self._decisions += 1
-        if not self._consecutive and len(self.kept) >= 2 * self._limit:
-            self._every *= 2
-            self.kept = [row for row in self.kept if row[0] % self._every == 0]
+        def call() -> None:
+            if self.full:
+                return
+            if self._decisions % self._every == 0:
+                self.kept.append((self._decisions, {name: buffers[name].copy() for name in self.inputs}))
+            self._decisions += 1
+            if not self._consecutive and len(self.kept) >= 2 * self._limit:
+                self._every *= 2
+                self.kept = [row for row in self.kept if row[0] % self._every == 0]
+
+        return call
+
+
+def _capturing(bundle: Bundle, capture: _WindowCapture) -> Model:
+    """A model of one stage, which takes all windows whole; a stream proves that items make the same windows."""
+    manifest = bundle.manifest
+    whole = {
+        name: replace(manifest.tensors[name], window_axis=None, item_size=1)
+        for name in (*capture.inputs, *capture.outputs)
+    }
+    single = replace(manifest, stages=(capture.stage,), macs={capture.stage.name: 0}, tensors=whole, variants={})
+    report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
+    return Model(replace(bundle, manifest=single), {capture.stage.name: capture}, report)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +101,7 @@ def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Mo
         SourceError: It cannot be read, has no sound for a model that hears, or is cut off.
     """
     capture = _WindowCapture(bundle.manifest, limit)
-    report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
-    model = Model(replace(bundle, manifest=unsplit(bundle.manifest)), {WHOLE: capture}, report)
+    model = _capturing(bundle, capture)
     modalities = {port.modality for port in bundle.manifest.ports.values()}
     sees, times = "camera" in modalities, []
     with open_run(model, camera=path if sees else None, audio=None if sees else path) as run:

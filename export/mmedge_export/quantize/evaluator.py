@@ -11,6 +11,7 @@ from mmedge.bundle import Bundle
 from mmedge.calibration import TensorRange
 from mmedge.manifest import Manifest, StagePlan
 from mmedge.types import Array
+from mmedge_export.quantize.calibrate import fp32_graphs
 from mmedge_export.quantize.runner import run_again, run_stage, run_windows
 from mmedge_export.quantize.score import Budget, Loss, losses, relative_error
 from mmedge_export.quantize.variants import imitated_stage, prepared
@@ -76,7 +77,7 @@ class Evaluator:
         reference: Mapping[str, Array] | None = None,
     ) -> None:
         self.manifest: Manifest = bundle.manifest
-        self.fp32 = {name: bundle.read(file) for name, file in self.manifest.variants["fp32"].files.items()}
+        self.fp32 = fp32_graphs(bundle)
         self.models: dict[str, onnx.ModelProto] = {name: prepared(graph) for name, graph in self.fp32.items()}
         self.ranges = ranges
         self.windows = windows
@@ -106,11 +107,10 @@ class Evaluator:
         changed = [name for name in graphs if graphs[name] is not self.fp32[name]]
         return run_again(self.manifest, graphs, self.windows, self.reference, changed)
 
-    def error(self, family: str, plans: Plans) -> float:
-        """Mean relative error of the raw outputs."""
-        made = self.tensors(family, plans)
+    def error(self, tensors: Mapping[str, Array]) -> float:
+        """Mean relative error of the raw outputs of a variant."""
         names = {output.tensor for output in self.manifest.outputs.values()}
-        return float(np.mean([relative_error(self.reference[name], made[name]) for name in sorted(names)]))
+        return float(np.mean([relative_error(self.reference[name], tensors[name]) for name in sorted(names)]))
 
     def losses(self, tensors: Mapping[str, Array], budget: Budget) -> list[Loss]:
         """The outputs of a variant, judged."""
@@ -136,35 +136,26 @@ class Evaluator:
         if len(ports) < 2:
             return []
         graphs = self.graphs(family, plans)
-        expected = {port: self._masked(self.fp32, self.reference, frozenset([port])) for port in ports}
-        given = {port: self._masked(graphs, tensors, frozenset([port])) for port in ports}
-        moved_fp32 = self._moved(self.fp32, self.reference, ports)
-        moved = self._moved(graphs, tensors, ports)
-        return [
-            Alone(
-                port=port,
-                output=name,
-                error=relative_error(expected[port][output.tensor], given[port][output.tensor]),
-                share_fp32=moved_fp32[port][name],
-                share=moved[port][name],
-            )
-            for port in ports
-            for name, output in self.manifest.outputs.items()
-        ]
-
-    def _moved(
-        self, graphs: Mapping[str, bytes], tensors: Mapping[str, Array], ports: list[str]
-    ) -> dict[str, dict[str, float]]:
-        """How far each output moves when a sensor is taken away, as shares of their sum."""
-        distances: dict[str, dict[str, float]] = {}
-        for port in ports:
-            without = self._masked(graphs, tensors, frozenset(ports) - {port})
-            distances[port] = {
-                name: float(np.sqrt(np.mean(np.square(without[output.tensor] - tensors[output.tensor], dtype=float))))
-                for name, output in self.manifest.outputs.items()
-            }
-        sums = {name: sum(distances[port][name] for port in ports) or 1.0 for name in self.manifest.outputs}
-        return {port: {name: row[name] / sums[name] for name in row} for port, row in distances.items()}
+        every = frozenset(ports)
+        sides = {frozenset([port]) for port in ports} | {every - {port} for port in ports}
+        expected = {kept: self._masked(self.fp32, self.reference, kept) for kept in sides}
+        given = {kept: self._masked(graphs, tensors, kept) for kept in sides}
+        rows = []
+        for name, output in self.manifest.outputs.items():
+            tensor = output.tensor
+            shares_fp32 = _shares({p: expected[every - {p}][tensor] - self.reference[tensor] for p in ports})
+            shares = _shares({p: given[every - {p}][tensor] - tensors[tensor] for p in ports})
+            rows += [
+                Alone(
+                    port=port,
+                    output=name,
+                    error=relative_error(expected[frozenset([port])][tensor], given[frozenset([port])][tensor]),
+                    share_fp32=shares_fp32[port],
+                    share=shares[port],
+                )
+                for port in ports
+            ]
+        return rows
 
     def _masked(
         self, graphs: Mapping[str, bytes], tensors: Mapping[str, Array], kept: frozenset[str]
@@ -203,6 +194,13 @@ def first_windows(evaluator: Evaluator, bundle: Bundle, count: int) -> Evaluator
     )
     reference = {name: array[:count] for name, array in evaluator.reference.items()}
     return Evaluator(bundle, evaluator.ranges, fewer, reference)
+
+
+def _shares(moved: Mapping[str, Array]) -> dict[str, float]:
+    """How far an output moves when each sensor is taken away, as shares of their sum."""
+    distances = {port: float(np.sqrt(np.mean(np.square(change, dtype=np.float64)))) for port, change in moved.items()}
+    total = sum(distances.values()) or 1.0
+    return {port: distance / total for port, distance in distances.items()}
 
 
 def _border(manifest: Manifest) -> dict[str, tuple[str, ...]]:

@@ -17,13 +17,14 @@ from onnx import helper, numpy_helper
 from mmedge.calibration import Method, TensorRange
 from mmedge.types import Array
 from mmedge_export.quantize.placement import products, weights_of
-from mmedge_export.quantize.tidy import tidied
+from mmedge_export.quantize.tidy import at_opset, tidied
 from mmedge_export.quantize.weights import LARGEST, channel_axis, per_channel
 
 __all__ = ["Kind", "explicit", "too_small"]
 
 Kind = Literal["int8", "fp8"]
 FP8_LARGEST = 448.0
+SCALES_OPSET = 20
 SMALLEST_SCALE = 2.0**-20  # a half-precision number with 4 bits left; smaller scales are not kept well enough
 
 
@@ -37,14 +38,15 @@ def explicit(
     """A stage with Q/DQ pairs in front of its products, everything else in float32.
 
     Args:
-        model: The fp32 stage, nodes named, shapes static, opset 19 or later.
+        model: The fp32 stage, nodes named, shapes static; below opset 19, which has no scales in half precision, it is
+            brought to 20.
         ranges: Of its activations.
         method: How they are clipped.
         exact: Products that stay as they are.
         kind: What the values between Q and DQ are.
     """
     changed = onnx.ModelProto()
-    changed.CopyFrom(model)
+    changed.CopyFrom(at_opset(model, SCALES_OPSET) if _opset(model) < SCALES_OPSET - 1 else model)
     graph = changed.graph
     chosen = products(model).keys() - set(exact)
     weights = weights_of(model)
@@ -77,6 +79,10 @@ def too_small(model: onnx.ModelProto, ranges: Mapping[str, TensorRange], method:
             if any(scale < SMALLEST_SCALE for scale in scales):
                 small.add(node.name)
     return small
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return max(int(entry.version) for entry in model.opset_import if not entry.domain)
 
 
 def _scale(bounds: tuple[float, float], kind: Kind) -> np.float32:

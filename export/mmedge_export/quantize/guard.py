@@ -96,7 +96,7 @@ def judge(evaluator: Evaluator, family: str, plans: Plans, budget: Budget) -> _J
         losses=rows,
         alone=alone,
         shifts=tuple(evaluator.shifts(tensors)),
-        error=evaluator.error(family, plans),
+        error=evaluator.error(tensors),
         holds=all(row.holds for row in rows) and all(row.error <= ALONE_FACTOR * budget.error for row in alone),
     )
 
@@ -172,7 +172,7 @@ def _best_method(evaluator: Evaluator, family: str, stage: str, plan: StagePlan)
     if plan.precision not in SCALED:
         return plan
     candidates = [replace(plan, method=method) for method in get_args(Method)]
-    errors = [evaluator.error(family, {stage: candidate}) for candidate in candidates]
+    errors = [evaluator.error(evaluator.tensors(family, {stage: candidate})) for candidate in candidates]
     return candidates[errors.index(min(errors))]
 
 
@@ -183,7 +183,7 @@ def _ranked(evaluator: Evaluator, family: str, plans: Plans) -> list[Reverted]:
         layers = _layers(evaluator, stage, plan)
         for node in layers:
             alone = replace(plan, exact=tuple(other for other in layers if other != node))
-            contribution = evaluator.error(family, {stage: alone})
+            contribution = evaluator.error(evaluator.tensors(family, {stage: alone}))
             rows.append(Reverted(stage=stage, node=node, contribution=contribution))
     return sorted(rows, key=lambda row: -row.contribution)
 

@@ -6,13 +6,12 @@ from typing import Literal
 import numpy as np
 import onnx
 from ml_dtypes import bfloat16
-from onnx import defs, helper, numpy_helper, shape_inference, version_converter
+from onnx import defs, helper, numpy_helper, shape_inference
 
 from mmedge.calibration import TensorRange
-from mmedge.errors import ExportError
 from mmedge.types import Array
 from mmedge_export.quantize.placement import weights_of
-from mmedge_export.quantize.tidy import tidied
+from mmedge_export.quantize.tidy import at_opset, tidied
 
 __all__ = ["Half", "halved", "overflowing"]
 
@@ -46,7 +45,7 @@ def halved(model: onnx.ModelProto, half: Half = "float16", wide: Collection[str]
     Raises:
         ExportError: The graph cannot be brought to opset 22.
     """
-    changed = _at_opset(model, BFLOAT16_OPSET) if half == "bfloat16" else model
+    changed = at_opset(model, BFLOAT16_OPSET) if half == "bfloat16" else model
     copy = onnx.ModelProto()
     copy.CopyFrom(changed)
     floats = _float_tensors(copy)
@@ -110,17 +109,6 @@ class _Borders:
     def _cast(self, source: str, target: str, element: int) -> str:
         self._casts[target] = helper.make_node("Cast", [source], [target], name=f"{target}.Cast", to=element)
         return target
-
-
-def _at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    try:
-        newer: onnx.ModelProto = version_converter.convert_version(model, opset)
-    except (RuntimeError, ValueError, version_converter.ConvertError) as error:
-        raise ExportError(
-            f"the graph cannot be brought to opset {opset}: {' '.join(str(error).split())[:200]}"
-        ) from error
-    newer.ir_version = model.ir_version
-    return newer
 
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:

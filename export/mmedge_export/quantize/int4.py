@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, version_converter
+from onnx import helper, numpy_helper
 
 from mmedge.errors import InputError
 from mmedge.types import Array
 from mmedge_export.quantize.placement import weights_of
-from mmedge_export.quantize.tidy import tidied
+from mmedge_export.quantize.tidy import at_opset, tidied
 
 __all__ = ["BLOCK", "fitting", "int4"]
 
@@ -43,7 +43,8 @@ def int4(model: onnx.ModelProto, exact: Collection[str] = ()) -> onnx.ModelProto
     chosen = fitting(model) - set(exact)
     if not chosen:
         raise InputError("int4 has nothing to work on: no matrix product with a large constant matrix")
-    newer = version_converter.convert_version(model, OPSET)
+    newer = onnx.ModelProto()
+    newer.CopyFrom(at_opset(model, OPSET))
     weights = weights_of(newer)
     nodes = []
     for node in newer.graph.node:

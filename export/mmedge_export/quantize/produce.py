@@ -75,7 +75,9 @@ def produce(
     if set(family.backends) & set(CPU):
         say(f"{name}: timing against fp32")
         speed = measure_speed(evaluator, graphs)
-        slower = {row.stage for row in speed.stages if row.times_faster < 1 and final[row.stage].precision == "int8"}
+        slower = {
+            row.stage for row in speed.stages if row.variant.times_faster < 1 and final[row.stage].precision == "int8"
+        }
         if guarded.reverted and slower - forced.keys():  # what was taken back has undone what the rest had gained
             lighter = {
                 stage: replace(plan, precision="int8-weights") if stage in slower else plan

@@ -88,13 +88,14 @@ def stage_inputs(manifest: Manifest, stage: Stage, window: Tensors) -> StageInpu
     if not stage.per_item:
         return [dict(window)]
     (port,) = stage.inputs
-    axis = manifest.tensors[port].window_axis
-    assert axis is not None  # the manifest has seen to it
-    moved = np.moveaxis(window[port], axis, 0)
-    first = len(moved) - _length(manifest, stage)
-    padded = np.concatenate([np.zeros_like(moved[:1])] * max(0, stage.items - 1 - first) + [moved])
-    ends = range(first + len(padded) - len(moved) + 1, len(padded) + 1)
-    return [{port: np.ascontiguousarray(np.moveaxis(padded[end - stage.items : end], 0, axis))} for end in ends]
+    spec = manifest.tensors[port]
+    assert spec.window_axis is not None  # the manifest has seen to it
+    items = np.split(window[port], spec.items, spec.window_axis)
+    first = spec.items - _length(manifest, stage)  # the first item whose result is still seen
+    missing = max(0, stage.items - 1 - first)  # a stream begins with zeros
+    items = [np.zeros_like(items[0])] * missing + items
+    ends = range(first + missing + 1, len(items) + 1)
+    return [{port: np.concatenate(items[end - stage.items : end], spec.window_axis)} for end in ends]
 
 
 def _length(manifest: Manifest, stage: Stage) -> int:
@@ -102,7 +103,7 @@ def _length(manifest: Manifest, stage: Stage) -> int:
     if not stage.per_item:
         return 1
     specs = [manifest.tensors[name] for name in stage.outputs]
-    return max(spec.shape[spec.window_axis or 0] for spec in specs)
+    return max(spec.items for spec in specs)
 
 
 def _put(window: Array, made: Array, spec: TensorSpec, length: int, place: int) -> None:
@@ -110,9 +111,10 @@ def _put(window: Array, made: Array, spec: TensorSpec, length: int, place: int) 
     if spec.window_axis is None:
         window[...] = made
         return
-    place -= length - spec.shape[spec.window_axis]
+    place = (place - length + spec.items) * spec.item_size
     if place >= 0:
-        np.moveaxis(window, spec.window_axis, 0)[place] = np.moveaxis(made, spec.window_axis, 0)[0]
+        moved = np.moveaxis(window, spec.window_axis, 0)
+        moved[place : place + spec.item_size] = np.moveaxis(made, spec.window_axis, 0)
 
 
 def _session(name: str, graph: bytes) -> OrtSession:

@@ -66,6 +66,7 @@ def rewrite(bundle: Bundle, manifest: Manifest, new: Mapping[str, bytes]) -> Man
         ExportError: It cannot be written; the old bundle is as it was.
     """
     used = {path for variant in manifest.variants.values() for path in variant.files.values()}
+    used |= {f"{path}.data" for path in used}  # where a graph may keep its weights
     old = bundle.manifest.files
     unused = {name for name in old if name.startswith("onnx/") and name not in used}
     folder = bundle.path.resolve()

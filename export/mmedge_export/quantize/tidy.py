@@ -1,11 +1,31 @@
 """What every new graph goes through before it is kept."""
 
 import onnx
+from onnx import version_converter
 from onnxruntime.quantization.onnx_model import ONNXModel
 
-__all__ = ["tidied"]
+from mmedge.errors import ExportError
+
+__all__ = ["at_opset", "tidied"]
 
 STANDARD = {"", "ai.onnx"}
+
+
+def at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The same model at this version of the standard operators or a later one.
+
+    Raises:
+        ExportError: It cannot be converted.
+    """
+    if max(entry.version for entry in model.opset_import if entry.domain in STANDARD) >= opset:
+        return model
+    try:
+        newer: onnx.ModelProto = version_converter.convert_version(model, opset)
+    except (RuntimeError, ValueError, version_converter.ConvertError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ExportError(f"the graph {model.graph.name} cannot be brought to opset {opset}: {told}") from error
+    newer.ir_version = model.ir_version
+    return newer
 
 
 def tidied(model: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:

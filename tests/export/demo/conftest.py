@@ -94,6 +94,7 @@ def make_costs(manifest):
         StageCost(
             name=stage.name,
             ms=times[stage.name],
+            whole_ms=times[stage.name] * (window if stage.per_item else 1),
             macs=manifest.macs[stage.name],
             bytes_out=38400,
             runs_unsplit=window if stage.per_item else 1,

@@ -9,7 +9,7 @@ from mmedge_export.demo.summary import summarize, to_rows
 
 import mmedge
 from mmedge.model import load
-from mmedge.replay import open_run
+from mmedge.running import open_run
 from mmedge.unsplit import unsplit
 
 ROOT = Path(__file__).parents[3]

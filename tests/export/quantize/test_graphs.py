@@ -256,6 +256,19 @@ def test_reductions_of_a_leading_axis_are_rewritten_and_give_the_same(kind, axis
     np.testing.assert_allclose(run(after, {"x": x})[0], run(before, {"x": x})[0], rtol=1e-6, atol=1e-6)
 
 
+def test_graphs_of_older_opsets_are_brought_to_one_that_has_half_precision_scales(ranges):
+    old = tame()
+    old.opset_import[0].version = 17
+    reduce = next(node for node in old.graph.node if node.op_type == "ReduceMean")
+    del reduce.input[1:]
+    reduce.attribute.append(helper.make_attribute("axes", [1]))
+    made = halved(explicit(named(old), ranges, "minmax"))
+    assert made.opset_import[0].version == 20
+    np.testing.assert_allclose(
+        run(made, inputs())[0], run(halved(explicit(named(tame()), ranges, "minmax")), inputs())[0]
+    )
+
+
 def test_the_same_input_gives_the_same_bytes(model, ranges):
     for make in (
         lambda: int8_cpu(model, ranges, "mse"),

@@ -131,6 +131,20 @@ def test_other_data_and_other_weights_are_noticed(tame, clips, made):
         made_of(tame)
 
 
+def test_weights_that_lie_beside_their_graph_are_quantized_and_stay_there(tame, clips):
+    manifest = json.loads((tame / "manifest.json").read_text())
+    stage = manifest["variants"]["fp32"]["files"]["image"]
+    model, data = onnx.load(tame / stage), f"{Path(stage).name}.data"
+    onnx.save(model, tame / stage, save_as_external_data=True, location=data, size_threshold=1024)
+    for name in (stage, f"{stage}.data"):
+        manifest["files"][name] = {"bytes": (tame / name).stat().st_size, "sha256": sha256(tame / name)}
+    (tame / "manifest.json").write_text(json.dumps(manifest))
+    made_of(tame, clips, ("int8-cpu",))
+    bundle = open_bundle(tame)
+    assert f"{stage}.data" in bundle.manifest.files
+    assert all(row.holds for variant in ("fp32", "int8-cpu") for row in replay_golden(bundle, variant=variant))
+
+
 def sha256(path):
     import hashlib
 

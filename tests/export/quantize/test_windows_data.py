@@ -12,7 +12,7 @@ from mmedge.bundle import open_bundle
 from mmedge.decode import activate
 from mmedge.errors import InputError, SourceError
 from mmedge.model import load
-from mmedge.replay import open_run
+from mmedge.running import open_run
 
 
 @pytest.fixture(scope="module")

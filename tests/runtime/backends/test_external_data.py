@@ -1,9 +1,10 @@
 """Graphs written byte by byte, so that what no library would write can be tested too."""
 
+import numpy as np
 import pytest
 
 import mmedge
-from mmedge.backends.external_data import refuse_external_data
+from mmedge.backends.external_data import check_external_data
 from mmedge.backends.ort import OrtSession
 
 
@@ -69,7 +70,45 @@ def test_weights_outside_the_file_are_refused(tmp_path, monkeypatch, location):
 )
 def test_weights_outside_are_found_wherever_a_graph_can_hide_them(hidden):
     with pytest.raises(mmedge.BundleError, match="outside its file"):
-        refuse_external_data(hidden, "head")
+        check_external_data(hidden, "head", {"secret.bin": 64})
+
+
+def outside(location="w.data", offset="8", length="8", *, more=b""):
+    return entry("location", location) + entry("offset", offset) + entry("length", length) + more
+
+
+def test_weights_in_a_file_that_may_be_used_are_mapped_from_there(tmp_path):
+    np.array([1, 2, 3, 4], np.float32).tofile(tmp_path / "w.data")
+    content = model(graph(weight(external_data=outside())))
+    session = OrtSession(content, threads=1, name="head", weights=[tmp_path / "w.data"])
+    np.testing.assert_array_equal(session.run({"x": np.zeros(2, np.float32)})["y"], [3, 4])
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        outside(offset="12"),
+        outside(offset="-8"),
+        outside(offset=" 8"),
+        outside(offset="\u0668"),  # a digit, and not an ASCII one
+        outside(offset="9" * 40),
+        outside(length="4"),
+        outside(length="16", offset="0"),
+        outside(location="other.data"),
+        outside(location="./w.data"),
+        outside(location="sub/../w.data"),
+        outside(location="w.data\0"),
+        outside(more=entry("location", "/etc/passwd")),
+        outside(more=entry("checksum", "0")),
+        outside(more=field(13, field(1, b"location"))),
+        outside()[:-12],
+        field(13, field(1, b"location") + field(2, b"w.data") + field(2, b"/etc/passwd")),
+    ],
+)
+def test_what_is_not_a_part_of_that_file_of_the_right_size_is_refused(tmp_path, reference):
+    (tmp_path / "w.data").write_bytes(bytes(16))
+    with pytest.raises(mmedge.BundleError, match="outside its file|not an ONNX graph"):
+        OrtSession(model(graph(weight(external_data=reference))), threads=1, name="head", weights=[tmp_path / "w.data"])
 
 
 def test_a_tensor_that_is_called_location_is_no_reference():

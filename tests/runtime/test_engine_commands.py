@@ -1,0 +1,78 @@
+"""What the commands say of engines, with the doubles of GPU and libraries."""
+
+import json
+import re
+import sys
+
+import cuda_double
+import pytest
+
+from mmedge.commands.doctor import examine
+from mmedge.engine_file import ENGINES
+from mmedge.local import cache_folder
+
+
+def test_check_replays_the_recording_on_engines(mmedge_cli, engines, library, device):
+    ended = mmedge_cli("check", engines, "--backend", library, "--json")
+    assert ended.status == 0, ended.err
+    assert json.loads(ended.out)["passed"] is True
+    assert device.executions > 0
+
+
+def test_check_on_a_backend_that_is_not_there_is_one_line(mmedge_cli, reference_bundle):
+    ended = mmedge_cli("check", reference_bundle, "--backend", "tensorrt")
+    assert ended.status == 1
+    assert ended.err.startswith("mmedge: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_inspect_lists_engines_and_whose_they_are(mmedge_cli, engines, library):
+    version = {"tensorrt": "10.3.0", "tensorrt-rtx": "1.7.1.116"}[library]
+    text = mmedge_cli("inspect", engines).out
+    (line,) = [line for line in text.splitlines() if f"{library} {version}" in line]
+    assert line.startswith("fp32 ")
+    assert line.endswith("you")
+    assert "4 of 4" in line
+    (cache_folder() / "seal.key").unlink()
+    assert any(line.endswith("someone else") for line in mmedge_cli("inspect", engines).out.splitlines())
+    next((engines / ENGINES).glob("head-*.json")).write_text("{")
+    told = mmedge_cli("inspect", engines).out
+    assert "3 of 4" in told
+    assert "no sidecar of an engine" in told
+    assert len(json.loads(mmedge_cli("inspect", engines, "--json").out)["engines"]) == 3
+
+
+def test_inspect_says_that_there_are_no_engines(mmedge_cli, reference_bundle):
+    assert "no engines (mmedge build makes them)" in mmedge_cli("inspect", reference_bundle).out
+
+
+@pytest.mark.parametrize("devices", [0, 1])
+def test_doctor_says_what_can_compute_here(mmedge_cli, device, monkeypatch, devices):
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda_double.Cuda(devices).module)
+    findings = {each["what"]: each for each in json.loads(mmedge_cli("doctor", "--json").out)}
+    if devices:
+        assert findings["GPU"]["detail"] == "Double RTX, sm86, 8 GiB, the driver brings CUDA 13.0"
+        assert findings["backends"]["detail"].startswith("tensorrt, tensorrt-rtx, ")
+    else:
+        assert findings["GPU"]["state"] == "missing"
+        assert findings["GPU"]["detail"] == "no NVIDIA GPU can be used here (cudaErrorInsufficientDriver)"
+        assert findings["backends"]["detail"].startswith("onnxruntime-")
+    assert findings["backends"]["state"] == "ok"
+    assert "DLA" not in findings  # this is no Jetson
+
+
+@pytest.mark.parametrize(
+    ("cores", "state", "detail"),
+    [
+        (0, "missing", "TensorRT finds none here"),
+        (2, "ok", "2 cores, which mmedge leaves alone: its engines are for the GPU"),
+    ],
+)
+def test_doctor_on_a_jetson_says_how_many_dla_there_are(device, tmp_path, cores, state, detail):
+    release = tmp_path / "nv_tegra_release"
+    release.write_text("# R36 (release), REVISION: 4.0\n")
+    device.dla_cores = cores
+    findings = {each.what: each for each in examine(release)}
+    assert findings["Jetson"].detail.startswith("R36")
+    assert findings["DLA"].state == state
+    assert re.search(detail, findings["DLA"].detail)
