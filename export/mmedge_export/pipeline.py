@@ -125,9 +125,9 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
             where = str(options.samples or source.spec.samples)
             windows = sample_windows(labelled, manifest, source.spec.read, where)
             try:
-                calibration, scores = CALIBRATION, look_at(draft, manifest, windows)
+                scores = look_at(draft, manifest, windows)
+                calibration = CALIBRATION
             except InputError as error:
-                calibration = ""
                 progress(f"without mean embeddings: {error}")
         manifest = seal(draft, manifest, calibration, scores)
         if options.keep_whole:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +98,7 @@ def quantize(path: Path, options: QuantizeOptions, say: Callable[[str], None]) -
             new[REPORT_JSON] = (json.dumps(to_plain(whole), indent=1) + "\n").encode()
             new[REPORT_PAGE] = page(whole).encode()
         say("writing the bundle")
-        rewrite(bundle, replace(bundle.manifest, variants=variants, calibration=CALIBRATION, scores=scores), new)
+        rewrite(bundle, variants, CALIBRATION, new, scores)
     return whole
 
 

@@ -43,7 +43,9 @@ def score_missing(
     sessions = {stage.name: OrtSession(graphs[stage.name], threads=1, name=stage.name) for stage in head}
     scores: list[PolicyScore] = []
     for port, names in by_port.items():
-        masked = dict(tensors) | {name: np.broadcast_to(means[name], tensors[name].shape) for name in names}
+        masked = dict(tensors)
+        for name in names:
+            masked[name] = np.broadcast_to(means[name].astype(tensors[name].dtype), tensors[name].shape)
         made = _run_head(manifest, sessions, windows, masked)
         scores += [_score(port, loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
     return tuple(scores)
