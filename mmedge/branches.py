@@ -15,7 +15,7 @@ from mmedge.manifest import Manifest
 from mmedge.stages import StageGraph
 from mmedge.types import Array
 
-__all__ = ["Branch", "open_branches", "open_head"]
+__all__ = ["Branch", "open_branches", "open_head", "shares"]
 
 
 class Branch:
@@ -45,8 +45,7 @@ class Branch:
         self.name = name
         self.encoded = 0
         own = [stage for stage in manifest.stages if stage.ports == (name,)]
-        made = {name}.union(*(stage.outputs for stage in own))
-        self.shares = tuple(sorted(made & _read_by_head(manifest)))
+        self.shares = shares(manifest)[name]
         self.graph = StageGraph(manifest, sessions, own, also=self.shares if own else (name,))
         self.feed: Feed = open_feed(name, manifest.ports[name], front, self.graph, live=live)
         self._lock = Lock()
@@ -84,6 +83,16 @@ class Branch:
             for share, values in self._shared.items():
                 tensors[share][...] = values
             return self.encoded, self._newest_ns
+
+
+def shares(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """For every port but states, the tensors of it that the rest of the model reads, the port itself if read raw."""
+    read, by_port = _read_by_head(manifest), {}
+    for name, port in manifest.ports.items():
+        if port.state is None:
+            own = [stage.outputs for stage in manifest.stages if stage.ports == (name,)]
+            by_port[name] = tuple(sorted({name}.union(*own) & read))
+    return by_port
 
 
 def open_branches(

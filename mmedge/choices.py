@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from mmedge.errors import InputError
 from mmedge.types import Array
 
-__all__ = ["Choice", "Policy", "Sensed", "max_age_policy", "parse_max_age"]
+__all__ = ["Choice", "Policy", "Sensed", "parse_max_age"]
 
 
 class Sensed(NamedTuple):
@@ -47,28 +47,6 @@ class Choice:
 
 Policy = Callable[[Sensed], Choice]
 """Asked once for every port at every tick, in the thread that decides; must not wait for anything."""
-
-USE = Choice()
-
-
-def max_age_policy(max_age_ms: Mapping[str, float]) -> Policy:
-    """Always use what was encoded last, and say so where it is too old, overdue, or ahead of the tick.
-
-    Args:
-        max_age_ms: By port; ports that are left out have no limit.
-    """
-
-    def choose(sensed: Sensed) -> Choice:
-        limit, age = max_age_ms.get(sensed.port), sensed.age_ms
-        if age is None or (limit is None and not sensed.overdue):
-            return USE
-        if limit is not None and age > limit:
-            return Choice(reason=f"{age:.0f} ms old, more than {limit:g} ms")
-        if limit is not None and age < -limit:
-            return Choice(reason=f"{-age:.0f} ms ahead of the tick, more than {limit:g} ms; its clock was set?")
-        return Choice(reason=f"not ready by the deadline, {age:.0f} ms old") if sensed.overdue else USE
-
-    return choose
 
 
 def parse_max_age(given: Mapping[str, float] | float | None, ports: Mapping[str, object]) -> dict[str, float]:

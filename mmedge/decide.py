@@ -18,7 +18,7 @@ from mmedge.types import Prediction
 
 __all__ = ["Attribute", "Decider", "Moment", "Observe"]
 
-Attribute = Callable[[StageGraph], Mapping[str, float] | None]
+Attribute = Callable[[StageGraph], Mapping[str, Mapping[str, float]] | None]
 Observe = Callable[[Prediction], None]
 
 
@@ -110,6 +110,11 @@ class Decider:
             for observe in self.observers:
                 observe(prediction)
         return True
+
+    def can_do_without(self, names: Collection[str], t_ns: int) -> bool:
+        """Whether a tick can be decided while nothing, or nothing any more, is there of some ports."""
+        choices = [self._choose(self._branches[name], t_ns, overdue=False) for name in names]
+        return all(choice.action in {"replace", "abstain"} for choice in choices)
 
     def _choose(self, branch: Branch, t_ns: int, *, overdue: bool) -> Choice:
         encoded, newest_ns = branch.newest

@@ -8,7 +8,9 @@ from typing import Literal, get_args
 from mmedge.errors import BundleError, BundleVersionError
 from mmedge.features.frames import unlike_columns
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings, TextSettings
+from mmedge.policies import PolicyScore, PortPolicy
 from mmedge.records import from_plain, to_plain
+from mmedge.variants import StagePlan, Variant
 
 __all__ = [
     "SCHEMA",
@@ -157,44 +159,6 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StagePlan:
-    """How one stage of a variant was made from the fp32 graph and the calibration.
-
-    Attributes:
-        precision: What it computes in: fp32, fp16, bf16, int8, fp8, or int8-weights and int4, which only store so.
-        method: How the ranges of its activations were chosen.
-        exact: Operators that stayed in float32, because of what they would have cost.
-        wide: Products that compute in float32 with 8-bit weights, because they are faster so.
-    """
-
-    precision: str
-    method: Literal["minmax", "entropy", "percentile", "mse"] = "minmax"
-    exact: tuple[str, ...] = ()
-    wide: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One set of files for all stages, and the backends it is for.
-
-    Attributes:
-        files: The graph file of each stage.
-        backends: The libraries that it was made for; others may run it, too, for comparison.
-        stages: How each stage was made; empty for the fp32 graphs themselves.
-        drop: Largest loss of an output's score against fp32, of 1; None if it was not measured.
-        note: What one should know before using it, "" for nothing.
-        tolerances: How far recorded tensors may be from fp32; twice what they were where the variant was made.
-    """
-
-    files: dict[str, str]
-    backends: tuple[str, ...]
-    stages: dict[str, StagePlan] = field(default_factory=dict)
-    drop: float | None = None
-    note: str = ""
-    tolerances: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FileRecord:
     """Size and SHA-256 of one file of the bundle."""
 
@@ -220,6 +184,8 @@ class Manifest:
         golden: File with real inputs and the outputs of the original model.
         files: Every file of the bundle but the manifest itself, by its relative path.
         calibration: File with ranges and statistics of its tensors, "" if it was not calibrated.
+        policies: What to do while a port is missing, for ports that have something declared.
+        scores: What is left of each output while a port is missing.
 
     Raises:
         BundleError: The parts do not fit together.
@@ -239,6 +205,8 @@ class Manifest:
     kept_whole: str = ""
     notes: tuple[str, ...] = field(default=())
     calibration: str = ""
+    policies: dict[str, PortPolicy] = field(default_factory=dict)
+    scores: tuple[PolicyScore, ...] = ()
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -252,6 +220,8 @@ class Manifest:
         wanted = {self.golden, *(path for variant in self.variants.values() for path in variant.files.values())}
         wanted |= {port.text.tokenizer for port in self.ports.values() if port.text}
         wanted |= {self.calibration} - {""}
+        if lost := sorted(name for name in self.policies if name not in self.ports or self.ports[name].state):
+            raise BundleError(f"there is a policy for {lost[0]!r}, which is no sensor of the model")
         if lost := sorted(wanted - self.files.keys()):
             raise BundleError(f"{lost[0]} is used but not listed among the files")
 

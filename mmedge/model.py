@@ -1,6 +1,6 @@
 """A loaded bundle: one-shot inference, and streams."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.backends.base import Session
+from mmedge.baseline import Baseline, read_baseline
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.decode import decode
 from mmedge.errors import BundleError, ClosedError, InputError, SpecError
@@ -63,6 +64,8 @@ class Model:
         self.report = report
         self._sessions: Mapping[str, Session] | None = sessions
         self._fronts: Mapping[str, FrontEnd] = _front_ends(bundle)
+        self._bundle = bundle
+        self._baseline: Baseline | None = None
         self._once: StageGraph | None = None
         self._one_at_a_time = Lock()
 
@@ -116,13 +119,15 @@ class Model:
         except InputError as error:
             raise InputError(f"{name}: {error}") from error
 
-    def stream(
+    def stream(  # noqa: PLR0913 - one parameter for each option
         self,
         tick: str | None = None,
         *,
         live: bool = False,
         deadline_ms: float | None = None,
         max_age_ms: Mapping[str, float] | float | None = None,
+        policies: Mapping[str, Sequence[str]] | None = None,
+        attribution: int | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> Stream:
         """Decisions on sensor data as it comes.
@@ -136,15 +141,38 @@ class Model:
                 needs it.
             deadline_ms: Only live: a tick whose own data is not encoded so long after it was pushed is decided on what
                 was encoded before.
-            max_age_ms: By port, or for all ports: ``prediction.degraded`` says which were older.
+            max_age_ms: By port, or for all ports, instead of what the bundle declares: an older port is missing, which
+                ``prediction.degraded`` says.
+            policies: By port, what to do while it is missing, instead of what the bundle declares: a list of "hold",
+                "mean" and "abstain", see :class:`mmedge.policies.PortPolicy`.
+            attribution: Say of every n-th decision how much each port contributed; 0 for only those that
+                ``stream.attribute_next()`` asks for. See :class:`mmedge.attribution.Attribution`.
             clock: Only live, for a rate such as "50hz": what the times of pushes are read from, in nanoseconds.
 
         Raises:
             InputError: The model has no such port, tick is none of these, or the options do not fit.
+            BundleError: A policy needs the statistics of the bundle, which cannot be read.
             ClosedError: The model was closed.
         """
-        options = StreamOptions(live=live, deadline_ms=deadline_ms, max_age_ms=max_age_ms, clock=clock)
-        return Stream(self.manifest, self._open_sessions(), tick, self._fronts, options)
+        options = StreamOptions(
+            live=live,
+            deadline_ms=deadline_ms,
+            max_age_ms=max_age_ms,
+            policies=policies or {},
+            attribution=attribution,
+            clock=clock,
+        )
+        return Stream(self.manifest, self._open_sessions(), tick, self._fronts, options, self.read_baseline)
+
+    def read_baseline(self) -> Baseline:
+        """Calibration statistics of what the sensors share with the rest of the model; read once.
+
+        Raises:
+            BundleError: They cannot be read, or do not fit the model.
+        """
+        if self._baseline is None:
+            self._baseline = read_baseline(self._bundle)
+        return self._baseline
 
     def new_graph(self, clock: Callable[[], int] = perf_counter_ns, *, resident: bool = False) -> StageGraph:
         """Stages with buffers of their own, for code that measures or checks them one by one.

@@ -1,14 +1,17 @@
 """From the names of sensors or recordings to decisions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mmedge.errors import InputError
 from mmedge.live import LiveRun
 from mmedge.model import Model, load
 from mmedge.replay import Run
 from mmedge.sources import Given, LiveSource, Modality, Replay, TapeReader, TapeWriter, Track, open_sources
+from mmedge.stream import Stream
 from mmedge.sync import SYNC_NAME, Sync, read_sync, write_sync
 from mmedge.types import Packet, Prediction
 
@@ -27,6 +30,7 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
     allow_short: bool = False,
     record: str | Path | None = None,
     sync: str | Path | None = None,
+    stream: Mapping[str, Any] | None = None,
 ) -> Run | LiveRun:
     """Open sensors or recordings for a loaded model.
 
@@ -39,16 +43,18 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
         allow_short: Stop where the shorter recording ends, instead of raising.
         record: A new folder to write down what live sensors give.
         sync: What ``mmedge sync`` has written. A folder of a recording holds its own, which is used by default.
+        stream: What else :meth:`mmedge.Model.stream` shall be told, such as policies.
 
     Raises:
         InputError: The model needs a sensor that was not given, or has several of a kind; or the options do not fit.
         SourceError: A recording cannot be read.
     """
     ports = _sensor_ports(model)
+    open_stream = partial(model.stream, tick, **(stream or {}))
     if recording is not None:
         if camera is not None or audio is not None or record is not None:
             raise InputError("a recording holds what every sensor gave; leave out camera, audio and record")
-        return _open_tape(model, ports, Path(recording), tick, sync, allow_short=allow_short)
+        return _open_tape(model, ports, Path(recording), open_stream, sync, allow_short=allow_short)
     if "camera" in ports and camera is None:
         raise InputError(f"the model sees (port {ports['camera']}); give camera, e.g. clip.mp4 or camera://0")
     if "camera" not in ports and camera is not None:
@@ -63,14 +69,14 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
         still = {ports[kind]: source for kind, source in sources.items() if not isinstance(source, LiveSource)}
         if live:
             apart = apart and apart.of_live_sensors()
-            stream = model.stream(tick, live=True)
-            undo.callback(stream.close)
+            opened = open_stream(live=True)
+            undo.callback(opened.close)
             tape = None if record is None else undo.enter_context(_new_tape(record, live, apart))
-            run: Run | LiveRun = LiveRun(model, stream, live, tape=tape, sync=apart)
+            run: Run | LiveRun = LiveRun(model, opened, live, tape=tape, sync=apart)
         else:
             if record is not None:
                 raise InputError("what is given is a recording already; play it in real time to record it: paced:...")
-            run = Run(model, model.stream(tick), Replay(still, allow_short=allow_short), sync=apart)
+            run = Run(model, open_stream(), Replay(still, allow_short=allow_short), sync=apart)
         undo.pop_all()
     return run
 
@@ -146,7 +152,7 @@ def _open_tape(
     model: Model,
     ports: dict[Modality, str],
     folder: Path,
-    tick: str | None,
+    open_stream: Callable[[], Stream],
     sync: str | Path | None,
     *,
     allow_short: bool,
@@ -164,7 +170,7 @@ def _open_tape(
         tape.close()
         held = ", ".join(track.modality for track in tape.tracks.values())
         raise InputError(f"the model needs {missing[0]} (port {ports[missing[0]]}); {folder} holds {held}")
-    return Run(model, model.stream(tick), _Renamed(tape, renamed), sync=apart, as_it_came=True)
+    return Run(model, open_stream(), _Renamed(tape, renamed), sync=apart, as_it_came=True)
 
 
 class _Renamed:

@@ -106,7 +106,8 @@ class Serial:
             self._fire(self._tick.at(self._next_tick - 1))
 
     def _fire(self, t_ns: int) -> None:
-        if not all(branch.feed.ready for branch in self._branches.values()):
+        empty = [name for name, branch in self._branches.items() if not branch.feed.ready]
+        if empty and not self._decider.can_do_without(empty, t_ns):
             return
         for branch in self._branches.values():
             branch.encode()

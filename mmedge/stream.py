@@ -1,29 +1,37 @@
 """Sensor data in, predictions out: each encoder at its own sensor's rate, a decision at every tick."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 from time import monotonic_ns
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mmedge.backends.base import Session
+from mmedge.baseline import Baseline
 from mmedge.branches import open_branches, open_head
-from mmedge.choices import Policy, max_age_policy, parse_max_age
+from mmedge.choices import Policy, parse_max_age
 from mmedge.concurrent import Concurrent
 from mmedge.decide import Decider
+from mmedge.distance import Distances
 from mmedge.errors import InputError
 from mmedge.feeds import FrontEnd, front_end
+from mmedge.health import Health, SensorHealth
+from mmedge.ladder import Ladder
 from mmedge.manifest import Manifest
+from mmedge.policies import merge_policies
 from mmedge.predictions import Predictions
 from mmedge.serial import Serial
 from mmedge.stages import StageGraph
 from mmedge.ticks import parse_tick
 from mmedge.timers import Timing
 from mmedge.types import Array, AudioChunk, Packet, Prediction, TensorReading, TextMessage, VideoFrame
+
+if TYPE_CHECKING:
+    from mmedge.attribution import Attribution
 
 __all__ = ["Stream", "StreamOptions"]
 
@@ -39,8 +47,10 @@ class StreamOptions:
     Attributes:
         live: A thread for every port, or all in the thread that pushes.
         deadline_ms: For live streams: when a tick is decided at the latest.
-        max_age_ms: By port, or for all: beyond it a prediction is degraded.
-        policy: What to decide on in place of each port; max_age_ms has no effect beside it.
+        max_age_ms: By port, or for all, instead of what the bundle declares: beyond it a port is missing.
+        policies: By port, what to do while it is missing, instead of what the bundle declares.
+        policy: What to decide on in place of each port; max_age_ms and policies have no effect beside it.
+        attribution: Every how many decisions to say what each port contributed; 0 only when asked to.
         clock: What a live stream reads the time of its grid from, in nanoseconds.
 
     Raises:
@@ -50,7 +60,9 @@ class StreamOptions:
     live: bool = False
     deadline_ms: float | None = None
     max_age_ms: Mapping[str, float] | float | None = None
+    policies: Mapping[str, Sequence[str]] = field(default_factory=dict)
     policy: Policy | None = None
+    attribution: int | None = None
     clock: Callable[[], int] = monotonic_ns
 
     def __post_init__(self) -> None:
@@ -99,6 +111,7 @@ class Stream:
         tick: When to decide, as :func:`mmedge.ticks.parse_tick` reads it.
         fronts: The front end of every port; made here if left out.
         options: How to work.
+        baseline: Gives the statistics of the bundle, for mean embeddings and for what is unusual.
 
     Attributes:
         branches: What depends on one port alone, by port.
@@ -112,6 +125,7 @@ class Stream:
         tick: str | None = None,
         fronts: Mapping[str, FrontEnd] | None = None,
         options: StreamOptions | None = None,
+        baseline: Callable[[], Baseline] | None = None,
     ) -> None:
         options = options or StreamOptions()
         self._ports = manifest.ports
@@ -123,9 +137,15 @@ class Stream:
         self.branches = open_branches(manifest, sessions, fronts, live=options.live)
         self._stages = [stage.name for stage in manifest.stages]
         self._predictions = Predictions(LIVE_WAITING if options.live else SERIAL_WAITING)
-        limits = parse_max_age(options.max_age_ms, self.branches)
-        head, policy = open_head(manifest, sessions), options.policy or max_age_policy(limits)
-        self.decider = Decider(manifest, self.branches, head, policy, self._predictions)
+        self._health = Health(manifest.ports)
+        policy = options.policy or self._ladder(manifest, options, baseline)
+        self.decider = Decider(manifest, self.branches, open_head(manifest, sessions), policy, self._predictions)
+        self._attribution: Attribution | None = None
+        if options.attribution is not None:
+            self._attribution = _attribution(manifest, sessions, options.attribution, baseline)
+            self.decider.attribute = self._attribution
+        if baseline is not None and manifest.calibration:
+            self.decider.observers.append(Distances(baseline(), self.decider.head, self._health))
         self._engine: Engine
         if options.live:
             deadline_ns = None if options.deadline_ms is None else int(options.deadline_ms * 1e6)
@@ -142,7 +162,19 @@ class Stream:
     @property
     def totals(self) -> dict[str, int]:
         """Predictions so far, those that were dropped because nobody fetched them, and what else was counted."""
-        return {"ticks": self.decider.ticks, "unfetched": self._predictions.dropped, **self._engine.counts}
+        counts = {"ticks": self.decider.ticks, "unfetched": self._predictions.dropped, **self._engine.counts}
+        if (made := self._attribution) is not None:
+            counts |= {
+                "attributed": made.made,
+                "attribution_head_calls": made.head_calls,
+                "attribution_ns": made.work_ns,
+            }
+        return counts
+
+    @property
+    def health(self) -> dict[str, SensorHealth]:
+        """How each sensor is, by port; may be read from any thread."""
+        return self._health.states
 
     @property
     def runs(self) -> dict[str, int]:
@@ -184,7 +216,7 @@ class Stream:
         name = self._port(port, "audio")
         settings = self._ports[name].audio
         assert settings is not None  # _port found an audio port
-        self._engine.push(name, AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz))
+        self._push(name, AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz))
 
     def push_tensor(self, values: Array, t_ns: int, *, port: str | None = None) -> None:
         """Give what a sensor other than camera and microphone measured.
@@ -217,7 +249,21 @@ class Stream:
 
     def push(self, packet: Packet, *, port: str | None = None) -> None:
         """Give what a source yields; see the methods for each kind."""
-        self._engine.push(self._port(port, MODALITIES[type(packet)]), packet)
+        self._push(self._port(port, MODALITIES[type(packet)]), packet)
+
+    def attribute_next(self) -> None:
+        """Let the next decision say how much each port contributed.
+
+        Raises:
+            InputError: The stream was opened without ``attribution``.
+        """
+        if self._attribution is None:
+            raise InputError("the stream was opened without attribution; open it with model.stream(attribution=0)")
+        self._attribution.ask()
+
+    def _push(self, name: str, packet: Packet) -> None:
+        self._health.see(name, packet)  # first, as what is wrong with it matters to the ticks that it brings
+        self._engine.push(name, packet)
 
     def poll(self) -> list[Prediction]:
         """The predictions that are ready, oldest first, without waiting.
@@ -248,6 +294,17 @@ class Stream:
     ) -> None:
         self.close()
 
+    def _ladder(self, manifest: Manifest, options: StreamOptions, baseline: Callable[[], Baseline] | None) -> Ladder:
+        limits = parse_max_age(options.max_age_ms, self.branches)
+        policies = merge_policies(manifest.policies, options.policies, limits, self.branches)
+        means = {}
+        if wanted := [name for name, policy in policies.items() if "mean" in policy.missing]:
+            if baseline is None:
+                raise InputError(f"the policy of {wanted[0]} needs its mean embedding; open the stream of a bundle")
+            read = baseline()
+            means = {name: read.mean(name) for name in wanted}
+        return Ladder(policies, means, self._health.at)
+
     def _graphs(self) -> list[tuple[str, StageGraph]]:
         """Each stage and the graph that it is part of, in the manifest's order."""
         graphs = [self.decider.head, *(branch.graph for branch in self.branches.values())]
@@ -261,3 +318,13 @@ class Stream:
             what = "which of several ports it is for" if given is None else f"the port {given!r}"
             raise InputError(f"{modality} data needs {what}; the model has {', '.join(names) or 'no such port'}")
         return given
+
+
+def _attribution(
+    manifest: Manifest, sessions: Mapping[str, Session], every: int, baseline: Callable[[], Baseline] | None
+) -> "Attribution":
+    from mmedge.attribution import Attribution
+
+    if baseline is None:
+        raise InputError("attribution needs the mean embeddings of a bundle; open the stream with model.stream()")
+    return Attribution(manifest, sessions, baseline(), every)

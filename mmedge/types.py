@@ -158,7 +158,8 @@ class Prediction:
         latency_ns: Wall time from the push of the packet that completed the tick to this prediction; where a timer
             makes the ticks, from the time of the tick.
         degraded: What is wrong with what it was made of, one reason each, beginning with the port; empty if nothing is.
-        attribution: How much each port contributed; None where it was not asked for.
+        attribution: How much each port contributed, by output and port, see :class:`mmedge.attribution.Attribution`;
+            None where it was not asked for.
     """
 
     t_ns: int
@@ -168,7 +169,7 @@ class Prediction:
     fresh: Mapping[str, bool]
     latency_ns: int
     degraded: tuple[str, ...] = ()
-    attribution: Mapping[str, float] | None = None
+    attribution: Mapping[str, Mapping[str, float]] | None = None
 
     @property
     def abstained(self) -> bool:

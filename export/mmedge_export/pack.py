@@ -21,6 +21,7 @@ from mmedge.bundle import MANIFEST, file_record
 from mmedge.engine_file import ENGINES
 from mmedge.errors import ExportError
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Port, Variant
+from mmedge.policies import PolicyScore
 from mmedge.records import to_plain
 from mmedge.types import Array
 from mmedge_export.cut import CutGraph
@@ -170,6 +171,7 @@ def write_bundle(
         files=_records(draft),
         kept_whole=cut.kept_whole,
         notes=cut.notes,
+        policies=source.spec.policies,
     )
     (draft / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
@@ -182,9 +184,16 @@ def write_report(draft: Path, name: str, report: object) -> None:
     (folder / f"{name}.json").write_text(dumps(to_plain(report), indent=1) + "\n", encoding="utf-8")
 
 
-def seal(draft: Path, manifest: Manifest) -> Manifest:
-    """Record the hash of every file that is there now, and make sure that all of it is on the disk."""
-    sealed = replace(manifest, files=_records(draft))
+def seal(draft: Path, manifest: Manifest, calibration: str = "", scores: tuple[PolicyScore, ...] = ()) -> Manifest:
+    """Record the hash of every file that is there now, and make sure that all of it is on the disk.
+
+    Args:
+        draft: The folder.
+        manifest: What is known of it.
+        calibration: Its file with statistics, if there is one by now.
+        scores: What is left of its outputs while a sensor is missing.
+    """
+    sealed = replace(manifest, files=_records(draft), calibration=calibration, scores=scores)
     (draft / MANIFEST).write_text(sealed.to_json(), encoding="utf-8")
     for path in draft.rglob("*"):
         if path.is_file():

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import onnx
 
-from mmedge.errors import ExportError
+from mmedge.calibration import CALIBRATION
+from mmedge.errors import ExportError, InputError
 from mmedge.manifest import Manifest
+from mmedge.policies import PolicyScore
 from mmedge_export.cut import cut_graph
 from mmedge_export.front_stages import place_front_ends
 from mmedge_export.graph import stripped
@@ -19,12 +21,14 @@ from mmedge_export.parity.comparison import ParityReport, require_parity
 from mmedge_export.parity.diagnose import first_divergence
 from mmedge_export.parity.page import render_parity
 from mmedge_export.parity.prove import gather, prove
-from mmedge_export.samples import draw_samples, port_tensors
+from mmedge_export.samples import draw_labelled, draw_samples, port_tensors
 from mmedge_export.source import Source, open_source
+from mmedge_export.statistics import look_at, sample_windows
 from mmedge_export.weights import read_graph, write_whole
 
 __all__ = ["PARITY_PAGE", "ExportOptions", "Exported", "export", "export_source"]
 
+LOOKED_AT = 64  # samples that embeddings are looked at on
 PARITY_PAGE = "reports/parity.html"
 Progress = Callable[[str], None]
 
@@ -130,7 +134,18 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         operators = {name: Counter(node.op_type for node in graph.graph.node) for name, graph in cut.graphs.items()}
         write_report(draft, "parity", report)
         (draft / PARITY_PAGE).write_text(render_parity(report, manifest, operators), encoding="utf-8")
-        manifest = seal(draft, manifest)
+        calibration, scores = "", tuple[PolicyScore, ...]()
+        if not options.random_samples:
+            progress("looking at embeddings and at missing sensors")
+            labelled = draw_labelled(source.spec, options.samples, LOOKED_AT)
+            where = str(options.samples or source.spec.samples)
+            windows = sample_windows(labelled, manifest, source.spec.read, where)
+            try:
+                scores = look_at(draft, manifest, windows)
+                calibration = CALIBRATION
+            except InputError as error:
+                progress(f"without mean embeddings: {error}")
+        manifest = seal(draft, manifest, calibration, scores)
         if options.keep_whole:
             _keep(stripped(whole), options.keep_whole)
     return Exported(manifest=manifest, parity=report)

@@ -13,9 +13,10 @@ from mmedge.types import Array
 from mmedge_export.spec import Spec
 from mmedge_export.user_code import USER_ERRORS, reason, resolve
 
-__all__ = ["Sample", "draw_samples", "port_tensors", "stack"]
+__all__ = ["LABEL", "Sample", "draw_labelled", "draw_samples", "port_tensors", "stack"]
 
 Sample = Mapping[str, Array]
+LABEL = "label/"
 COUNT = 4
 SEED = 7
 STATE_SCALE = 0.5  # zeros would hide what is done with a state
@@ -35,10 +36,11 @@ def draw_samples(spec: Spec, file: Path | None, *, random: bool) -> list[Sample]
     """
     if random:
         samples = [_random_sample(spec, seed) for seed in range(SEED, SEED + COUNT)]
-    elif file is not None:
-        samples = _read_npz(file, spec.ports)
-    elif spec.samples:
-        samples = _users_samples(spec.samples)
+    elif file is not None or spec.samples:
+        samples = [
+            {name: values for name, values in sample.items() if not name.startswith(LABEL)}
+            for sample in draw_labelled(spec, file, COUNT)
+        ]
     else:
         raise SpecError(
             'no real samples to prove the export with: set samples = "module:function" under [model], '
@@ -47,6 +49,22 @@ def draw_samples(spec: Spec, file: Path | None, *, random: bool) -> list[Sample]
     if len(samples) < 2:
         raise SpecError(f"parity needs at least 2 samples, {len(samples)} given")
     return [_with_states(spec.ports, sample, SEED + i) for i, sample in enumerate(samples)]
+
+
+def draw_labelled(spec: Spec, file: Path | None, count: int) -> list[Sample]:
+    """Real sensor data, with what is true of it as ``label/OUTPUT`` where that is given; () if there is none.
+
+    Args:
+        spec: Its ``model.samples`` is called when no file is given.
+        file: As :func:`draw_samples` reads it; it may have arrays ``label/OUTPUT`` [S, ...], too. All of it is read.
+        count: How many to ask ``model.samples`` for.
+
+    Raises:
+        SpecError: It does not fit the ports.
+    """
+    if file is not None:
+        return _read_npz(file, spec.ports)
+    return _users_samples(spec.samples, count) if spec.samples else []
 
 
 def port_tensors(
@@ -79,12 +97,12 @@ def stack(samples: Sequence[Sample], port: str) -> Array:
     return np.stack([sample[port] for sample in samples])
 
 
-def _users_samples(name: str) -> list[Sample]:
+def _users_samples(name: str, count: int) -> list[Sample]:
     draw = resolve(name, "model.samples")
     try:
-        return list(draw(count=COUNT, seed=SEED))
+        return list(draw(count=count, seed=SEED))
     except USER_ERRORS as error:
-        raise SpecError(f"model.samples = {name!r} failed on count={COUNT}, seed={SEED}: {reason(error)}") from error
+        raise SpecError(f"model.samples = {name!r} failed on count={count}, seed={SEED}: {reason(error)}") from error
 
 
 def _read_npz(file: Path, ports: Mapping[str, Port]) -> list[Sample]:
@@ -96,7 +114,7 @@ def _read_npz(file: Path, ports: Mapping[str, Port]) -> list[Sample]:
     needed = [name for name, port in ports.items() if port.state is None]
     if missing := [name for name in needed if name not in arrays]:
         raise SpecError(f"{file} has no array named {missing[0]}; expected {', '.join(needed)}")
-    given = [name for name in ports if name in arrays]
+    given = [name for name in arrays if name in ports or name.startswith(LABEL)]
     count = min(len(arrays[name]) for name in given)
     return [{name: arrays[name][i] for name in given} for i in range(count)]
 

@@ -18,6 +18,7 @@ from mmedge.features.settings import (
     mel_settings,
 )
 from mmedge.manifest import Modality, Output, Port
+from mmedge.policies import PortPolicy
 from mmedge.records import RecordError, from_plain
 from mmedge_export.call import Call, read_call
 from mmedge_export.front_tables import front_tables
@@ -70,6 +71,7 @@ class Spec:
         outputs: In the order in which forward() returns them, or by its keys; their tensors are named after them.
         files: What the bundle takes along, by its name there: the tokenizers of text ports.
         call: How forward() takes its inputs.
+        policies: What to do while a port is missing.
         symbolic: Axes that the graph must leave open, whatever size is shipped.
         in_graph: Audio ports whose features the bundle's graph computes. Their settings here are those of the model,
             which takes features wherever they come from.
@@ -83,6 +85,7 @@ class Spec:
     outputs: dict[str, Output]
     files: dict[str, Path] = field(default_factory=dict)
     call: Call = field(default_factory=Call)
+    policies: dict[str, PortPolicy] = field(default_factory=dict)
     symbolic: tuple[Axis, ...] = ()
     in_graph: tuple[str, ...] = ()
 
@@ -112,6 +115,11 @@ class Spec:
         if path.stat().st_size > MAX_TOKENIZER_BYTES:
             raise SpecError(f"{path} is larger than {MAX_TOKENIZER_BYTES >> 20} MiB; expected a tokenizer.json")
         return path.read_bytes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policies:
+    policies: dict[str, PortPolicy]
 
 
 def read_spec(text: str, where: str, folder: Path | None = None) -> Spec:
@@ -144,7 +152,7 @@ def parse_value(text: str) -> Any:
 
 
 def _spec(document: dict[str, Any], folder: Path) -> Spec:
-    _only(document, {"model", "inputs", "outputs"}, "")
+    _only(document, {"model", "inputs", "outputs", "policies"}, "")
     model = _table(document, "model", "")
     _only(model, {"name", "factory", "arguments", "samples", "call"}, "model.")
     inputs, outputs = _table(document, "inputs", ""), _table(document, "outputs", "")
@@ -170,6 +178,7 @@ def _spec(document: dict[str, Any], folder: Path) -> Spec:
         },
         files={port.text.tokenizer: folder / inputs[name]["tokenizer"] for name, port in ports.items() if port.text},
         call=call,
+        policies=_policies(document.get("policies", {}), ports),
         symbolic=symbolic,
         in_graph=tuple(in_graph),
     )
@@ -181,6 +190,15 @@ def _check_names(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
             raise SpecError(f"{name!r} cannot be the name of an input or output; expected letters, digits and _ . -")
     if both := sorted(inputs.keys() & outputs.keys()):
         raise SpecError(f"{both[0]} is the name of an input and of an output; name one of them differently")
+
+
+def _policies(tables: object, ports: Mapping[str, Port]) -> dict[str, PortPolicy]:
+    policies = from_plain(_Policies, {"policies": tables}).policies
+    for name in policies:
+        if name not in ports or ports[name].state:
+            sensors = ", ".join(port for port in ports if ports[port].state is None)
+            raise SpecError(f"policies.{name} is for no sensor of the model; expected one of {sensors}")
+    return policies
 
 
 def _port(table: dict[str, Any], name: str) -> Port:

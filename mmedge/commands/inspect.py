@@ -9,6 +9,7 @@ from mmedge.console import as_json, table
 from mmedge.cost import Saving, StageCost, measure_stages, parse_rates, predict_saving
 from mmedge.engine_file import EngineRecord, read_records
 from mmedge.manifest import Manifest, Port
+from mmedge.policies import PortPolicy
 
 __all__ = ["inspect_command"]
 
@@ -29,7 +30,8 @@ def inspect_command(bundle: Path, rates: str | None, *, json_output: bool) -> No
         report = {"manifest": manifest, "costs": costs, "saving": saving, "engines": engines}
         click.echo(as_json(report))
         return
-    for part in (_ports(manifest), _stages(manifest, costs), _saving(saving), _variants(manifest), _engines(opened)):
+    parts = (_ports(manifest), _stages(manifest, costs), _saving(saving), _variants(manifest), _missing(manifest))
+    for part in (*parts, _engines(opened)):
         click.echo(part + "\n")
 
 
@@ -118,6 +120,25 @@ def _variants(manifest: Manifest) -> str:
             ]
         )
     return table(["variant", "KiB", "drop", "computes in", "kept in fp32", "for"], rows, left=(0, 3, 4, 5))
+
+
+def _missing(manifest: Manifest) -> str:
+    """What happens while a sensor is missing, and what it costs."""
+    sensors = [name for name, port in manifest.ports.items() if port.state is None]
+    policies = [manifest.policies.get(name, PortPolicy()) for name in sensors]
+    rows = []
+    for name, policy in zip(sensors, policies, strict=True):
+        age = "-" if policy.max_age_ms is None else f"{policy.max_age_ms:g} ms"
+        rows.append([name, age, ", ".join(policy.missing) or "says so"])
+    text = table(["sensor", "missing if older than", "while it is missing"], rows, left=range(3))
+    if not manifest.scores:
+        return text
+    rows = []
+    for score in manifest.scores:
+        figures = [score.shown(score.whole), score.shown(score.score)]
+        rows.append([score.port, score.step, score.output, score.metric, str(score.windows), *figures])
+    header = ["without", "by its", "output", "score", "windows", "with every sensor", "without it"]
+    return f"{text}\n\n{table(header, rows, left=range(4))}"
 
 
 def _engines(bundle: Bundle) -> str:

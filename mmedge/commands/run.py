@@ -12,6 +12,7 @@ from typing import IO, Any
 import click
 
 from mmedge.commands.live_console import counted, stopped_by_signals, telling
+from mmedge.commands.policy_options import parse_ages, parse_policies
 from mmedge.decode import to_plain_outputs
 from mmedge.errors import InputError, MmedgeError, ShortSourceError
 from mmedge.live import LiveRun
@@ -44,6 +45,9 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
     "--jsonl", type=click.Path(path_type=Path), help="Write every decision here as a JSON line; - for stdout."
 )
 @click.option("--variant", default="auto", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
+@click.option("--policy", multiple=True, help="While a sensor is missing: sound=hold,mean,abstain; may be repeated.")
+@click.option("--max-age", multiple=True, help="When it is missing: sound=300, in milliseconds; may be repeated.")
+@click.option("--attribution", type=int, help="Say of every n-th decision how much each sensor contributed (JSON).")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
 def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) -> None:
     """Run BUNDLE on sensors in real time, or on a recording in its own, and print what it decides.
@@ -53,9 +57,14 @@ def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) 
     given = [options["camera"], options["audio"]]
     if jsonl is not None:
         _refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
+    stream = {
+        "policies": parse_policies(options.pop("policy")),
+        "max_age_ms": parse_ages(options.pop("max_age")) or None,
+        "attribution": options.pop("attribution"),
+    }
     with ExitStack() as stack:
         model = stack.enter_context(load(bundle, variant=variant))
-        run: Run | LiveRun = open_run(model, **options)
+        run: Run | LiveRun = open_run(model, stream=stream, **options)
         stack.callback(run.close)
         if isinstance(run, LiveRun):
             stack.enter_context(stopped_by_signals(run.stop))
@@ -82,6 +91,7 @@ def to_json_line(prediction: Prediction, manifest: Manifest) -> str:
             "fresh": prediction.fresh,
             "latency_ns": prediction.latency_ns,
             "degraded": prediction.degraded,
+            **({} if prediction.attribution is None else {"attribution": prediction.attribution}),
         }
     )
 
@@ -195,9 +205,13 @@ def _print_changes(predictions: Iterable[Prediction], manifest: Manifest, start_
         values = [
             describe(name, prediction.outputs[name], output, prediction.labels.get(name))
             for name, output in manifest.outputs.items()
+            if name in prediction.outputs
         ]
-        ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items())
-        click.echo(f"{(prediction.t_ns - start_ns) / NS:8.2f} s  {'  '.join(values)}  [age {ages}]")
+        ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items() if isfinite(age))
+        wrong = f"  [{'; '.join(prediction.degraded)}]" if prediction.degraded else ""
+        click.echo(
+            f"{(prediction.t_ns - start_ns) / NS:8.2f} s  {'  '.join(values) or 'no answer'}  [age {ages}]{wrong}"
+        )
 
 
 def _print_end(run: Run | LiveRun) -> None:

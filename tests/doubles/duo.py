@@ -8,6 +8,9 @@ from time import monotonic, sleep
 import numpy as np
 import numpy.typing as npt
 
+from mmedge.baseline import Baseline
+from mmedge.branches import shares
+from mmedge.calibration import EmbeddingStatistics, Moments
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings
 from mmedge.feeds import front_end
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Output, Port, Stage, TensorSpec, Variant
@@ -133,9 +136,16 @@ class Duo:
     )
     streams: list[Stream] = field(default_factory=list)
 
-    def stream(self, tick: str | None = "audio", *, live: bool = True, **options: object) -> Stream:
+    def stream(
+        self,
+        tick: str | None = "audio",
+        *,
+        live: bool = True,
+        baseline: Callable[[], Baseline] | None = None,
+        **options: object,
+    ) -> Stream:
         sessions = {"image.item": self.item, "image": self.image, "audio": self.audio, "head": self.head}
-        opened = Stream(manifest(), sessions, tick, None, StreamOptions(live=live, **options))
+        opened = Stream(manifest(), sessions, tick, None, StreamOptions(live=live, **options), baseline)
         self.streams.append(opened)
         return opened
 
@@ -178,3 +188,29 @@ def until(condition: Callable[[], object], timeout_s: float = 5) -> None:
     while not condition():
         assert monotonic() < end, "it did not happen"
         sleep(0.0005)
+
+
+def baseline(*, real: bool = True) -> Baseline:
+    """Statistics of all that its sensors share with its head."""
+    tensors, by_port = manifest().tensors, shares(manifest())
+    random = np.random.default_rng(3)
+    means = {
+        name: random.standard_normal(tensors[name].shape).astype(np.float32) for ns in by_port.values() for name in ns
+    }
+    return Baseline(
+        shares=by_port,
+        moments={name: Moments(mean=mean, std=np.ones_like(mean)) for name, mean in means.items()},
+        statistics={
+            name: EmbeddingStatistics(ports=(port,), distances={"1": 1.0}, magnitude=1.0)
+            for port, names in by_port.items()
+            for name in names
+        },
+        windows=8,
+        real=real,
+    )
+
+
+def show(stream: Stream, seed: int, t_ns: int) -> None:
+    """A window of pictures that ends at a time."""
+    for i in range(FRAMES):
+        stream.push_frame(picture(seed + i), t_ns - (FRAMES - 1 - i) * NS // CAMERA_HZ)

@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from duo import CAMERA_HZ, FRAMES, HOP, RATE_HZ, T0, WINDOW, manifest, picture, sound, until
+from duo import HOP, RATE_HZ, T0, WINDOW, manifest, show, sound, until
 
 import mmedge
-from mmedge.choices import Choice, Sensed, max_age_policy
+from mmedge.choices import Choice
 from mmedge.commands.run import to_json_line
 from mmedge.types import NS
 
@@ -22,11 +22,6 @@ def serial(duo, policy=None):
     stream.push_audio(sound(WINDOW), T0 - WINDOW * NS // RATE_HZ)
     stream.push_tensor(np.ones(3, np.float32), T0)
     return stream
-
-
-def show(stream, seed, t_ns):
-    for i in range(FRAMES):
-        stream.push_frame(picture(seed + i), t_ns - (FRAMES - 1 - i) * NS // CAMERA_HZ)
 
 
 def hear(stream, number):
@@ -131,26 +126,19 @@ def test_a_policy_is_told_the_ages_of_what_is_new_and_of_what_is_held(duo):
     assert (image.age_ms, image.held_age_ms) == (-30, 20)
 
 
-def test_no_limit_means_no_degradation():
-    sensed = Sensed(port="image", t_ns=0, age_ms=1e9, held_age_ms=None, overdue=False)
-    assert max_age_policy({})(sensed) == Choice()
-    assert max_age_policy({"image": 1e9 + 1})(sensed).reason == ""
-    assert "1000000000 ms old, more than 5 ms" in max_age_policy({"image": 5})(sensed).reason
-
-
 def test_attribution_and_observers_see_every_decision_before_states_advance(duo):
     stream = serial(duo)
     seen, told = [], []
 
     def attribute(head):
         seen.append({name: head.tensors[name].copy() for name in ("remembered", "heard", "h")})
-        return {"image": 0.75, "audio": 0.25}
+        return {"out": {"image": 0.75, "audio": 0.25}}
 
     stream.decider.attribute = attribute
     stream.decider.observers.append(told.append)
     made = [hear(stream, i) for i in range(3)]
     assert told == made
-    assert all(prediction.attribution == {"image": 0.75, "audio": 0.25} for prediction in made)
+    assert all(prediction.attribution == {"out": {"image": 0.75, "audio": 0.25}} for prediction in made)
     for at, given in zip(seen, duo.head.given[-3:], strict=True):
         for values, expected in zip(
             (at["remembered"], at["heard"], at["h"]), (given[0], given[1], given[4]), strict=True

@@ -12,10 +12,10 @@ from mmedge.errors import InputError
 from mmedge.feeds import FrontEnd, front_end
 from mmedge.types import Array
 from mmedge_export.quantize.windows import Moment
+from mmedge_export.samples import LABEL
 
-__all__ = ["LABEL", "front_ends", "read_arrays", "sensor_moments"]
+__all__ = ["front_ends", "read_arrays", "sensor_moments"]
 
-LABEL = "label/"
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
 

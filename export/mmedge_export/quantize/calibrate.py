@@ -9,6 +9,7 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
 from mmedge.backends.ort import OrtSession
+from mmedge.branches import shares
 from mmedge.bundle import Bundle
 from mmedge.calibration import Calibration, EmbeddingStatistics, Moments, TensorRange
 from mmedge.errors import InputError
@@ -19,16 +20,25 @@ from mmedge_export.quantize.ranges import Histogram
 from mmedge_export.quantize.runner import run_windows, stage_inputs
 from mmedge_export.quantize.windows import Windows
 
-__all__ = ["calibrate", "embeddings", "fp32_graphs", "model_sha256", "pack_moments"]
+__all__ = [
+    "calibrate",
+    "embedding_statistics",
+    "embeddings",
+    "fp32_graphs",
+    "model_sha256",
+    "pack_moments",
+    "to_calibration",
+]
 
 SCHEMA = 1
 FP32 = "fp32"
 MAX_WEIGHT_BYTES = 1_900_000_000  # of a stage: protobuf ends at 2 GiB, graph and names included
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
+MOST_BYTES = 16 << 20  # larger ones are no embeddings; the .npz has a limit
 FLOOR = 1e-3  # of the mean spread: an element that never changed still has a spread
 
 
-def calibrate(bundle: Bundle, windows: Windows) -> tuple[Calibration, dict[str, Array], dict[str, Array]]:
+def calibrate(bundle: Bundle, windows: Windows) -> tuple[Calibration, dict[str, Moments], dict[str, Array]]:
     """Ranges of every activation and statistics of every embedding.
 
     Args:
@@ -36,7 +46,7 @@ def calibrate(bundle: Bundle, windows: Windows) -> tuple[Calibration, dict[str, 
         windows: What they are given.
 
     Returns:
-        The calibration, the arrays of its .npz, and every tensor between stages, [W, ...].
+        The calibration, mean and spread of each embedding, and every tensor between stages, [W, ...].
 
     Raises:
         InputError: A stage makes NaN or infinity of the data.
@@ -48,11 +58,34 @@ def calibrate(bundle: Bundle, windows: Windows) -> tuple[Calibration, dict[str, 
         stage.name: _stage_ranges(manifest, stage, onnx.load_from_string(graphs[stage.name]), tensors)
         for stage in manifest.stages
     }
+    moments, statistics = embedding_statistics(manifest, tensors)
+    content = pack_moments(moments)
+    return to_calibration(manifest, windows, ranges, statistics, hashlib.sha256(content).hexdigest()), moments, tensors
+
+
+def embedding_statistics(
+    manifest: Manifest, tensors: Mapping[str, Array]
+) -> tuple[dict[str, Moments], dict[str, EmbeddingStatistics]]:
+    """Mean, spread and usual distances of every embedding.
+
+    Args:
+        manifest: Of the bundle.
+        tensors: Every tensor, [W, ...].
+    """
     ports = embeddings(manifest)
     moments = {name: _moments(tensors[name]) for name in ports}
-    arrays = {f"mean/{name}": moment.mean for name, moment in moments.items()}
-    arrays |= {f"std/{name}": moment.std for name, moment in moments.items()}
-    calibration = Calibration(
+    return moments, {name: _statistics(tensors[name], moments[name], ports[name]) for name in ports}
+
+
+def to_calibration(
+    manifest: Manifest,
+    windows: Windows,
+    ranges: dict[str, dict[str, TensorRange]],
+    statistics: dict[str, EmbeddingStatistics],
+    moments_sha256: str,
+) -> Calibration:
+    """The record of a calibration; without ranges, nothing can be quantized with it."""
+    return Calibration(
         schema=SCHEMA,
         model_sha256=model_sha256(manifest),
         data_sha256=windows.sha256,
@@ -60,10 +93,9 @@ def calibrate(bundle: Bundle, windows: Windows) -> tuple[Calibration, dict[str, 
         windows=len(windows),
         sources=windows.sources,
         ranges=ranges,
-        embeddings={name: _statistics(tensors[name], moments[name], ports[name]) for name in ports},
-        moments_sha256=hashlib.sha256(pack_moments(arrays)).hexdigest(),
+        embeddings=statistics,
+        moments_sha256=moments_sha256,
     )
-    return calibration, arrays, tensors
 
 
 def fp32_graphs(bundle: Bundle) -> dict[str, bytes]:
@@ -96,13 +128,22 @@ def model_sha256(manifest: Manifest) -> str:
 
 
 def embeddings(manifest: Manifest) -> dict[str, tuple[str, ...]]:
-    """Tensors that one stage makes and another reads, and the sensors that they depend on."""
+    """What a sensor shares with others, and tensors between stages; and the sensors that they depend on."""
     read = {name for stage in manifest.stages for name in stage.inputs}
-    return {name: stage.ports for stage in manifest.stages for name in stage.outputs if name in read}
+    between = {name: stage.ports for stage in manifest.stages for name in stage.outputs if name in read}
+    shared = {name: (port,) for port, names in shares(manifest).items() for name in names}
+    specs = manifest.tensors
+    return {
+        name: ports
+        for name, ports in (between | shared).items()
+        if specs[name].dtype == "float32" and specs[name].bytes <= MOST_BYTES
+    }
 
 
-def pack_moments(arrays: Mapping[str, Array]) -> bytes:
-    """The bytes of the .npz; the same arrays always give the same bytes."""
+def pack_moments(moments: Mapping[str, Moments]) -> bytes:
+    """The bytes of the .npz; the same moments always give the same bytes."""
+    arrays = {f"mean/{name}": moment.mean for name, moment in moments.items()}
+    arrays |= {f"std/{name}": moment.std for name, moment in moments.items()}
     buffer = io.BytesIO()
     np.savez(buffer, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
     return buffer.getvalue()

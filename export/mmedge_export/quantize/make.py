@@ -11,10 +11,12 @@ from mmedge.bundle import Bundle, open_bundle
 from mmedge.calibration import CALIBRATION, MOMENTS, Calibration, read_calibration
 from mmedge.errors import BundleError, InputError
 from mmedge.manifest import Variant
+from mmedge.policies import PolicyScore
 from mmedge.records import to_plain
-from mmedge_export.quantize.calibrate import calibrate, model_sha256, pack_moments
+from mmedge_export.quantize.calibrate import calibrate, embeddings, model_sha256, pack_moments
 from mmedge_export.quantize.data import golden_windows, random_windows, read_windows
 from mmedge_export.quantize.evaluator import Evaluator
+from mmedge_export.quantize.missing import score_missing
 from mmedge_export.quantize.page import page
 from mmedge_export.quantize.produce import Choice, produce
 from mmedge_export.quantize.report import QuantizeReport, VariantReport
@@ -71,6 +73,7 @@ def quantize(path: Path, options: QuantizeOptions, say: Callable[[str], None]) -
         if evaluator is None:
             evaluator = Evaluator(bundle, calibration.ranges, golden_windows(bundle))
             notes.append(f"no clips were given: what is new was measured on {len(evaluator.windows)} recorded windows")
+        scores = _scores(bundle, evaluator) if new else bundle.manifest.scores
         variants, reports = dict(bundle.manifest.variants), []
         for name in _names(bundle, options):
             old = variants.pop(name, None)
@@ -88,13 +91,14 @@ def quantize(path: Path, options: QuantizeOptions, say: Callable[[str], None]) -
             data_sha256=calibration.data_sha256,
             budget=options.choice.budget,
             variants=tuple(reports),
+            missing=scores,
             notes=tuple(notes),
         )
         if any(report.guarded for report in reports):
             new[REPORT_JSON] = (json.dumps(to_plain(whole), indent=1) + "\n").encode()
             new[REPORT_PAGE] = page(whole).encode()
         say("writing the bundle")
-        rewrite(bundle, variants, CALIBRATION, new)
+        rewrite(bundle, variants, CALIBRATION, new, scores)
     return whole
 
 
@@ -124,7 +128,7 @@ def _calibrated(
     """The calibration, what is new of it, and an evaluator if there is data to measure with."""
     before = _stored(bundle)
     if options.calibration is None and not options.random:
-        if before is None:
+        if before is None or not before.ranges:
             raise InputError(
                 f"{bundle.path} was not calibrated; give --calibration CLIPS, a folder of recordings or .npz files"
             )
@@ -136,12 +140,20 @@ def _calibrated(
     else:
         windows = random_windows(bundle, min(options.windows, 32))
     say(f"calibrating with {len(windows)} windows")
-    calibration, arrays, tensors = calibrate(bundle, windows)
+    calibration, moments, tensors = calibrate(bundle, windows)
     notes = [] if windows.real else ["calibrated with RANDOM data: ranges and accuracy mean little"]
-    if before is not None and before.data_sha256 != calibration.data_sha256:
+    if before is not None and before.ranges and before.data_sha256 != calibration.data_sha256:
         notes.append(f"calibrated before with other data, {before.windows} windows; variants not made now are of that")
-    new = {CALIBRATION: calibration.to_json().encode(), MOMENTS: pack_moments(arrays)}
+    new = {CALIBRATION: calibration.to_json().encode(), MOMENTS: pack_moments(moments)}
     return calibration, new, Evaluator(bundle, calibration.ranges, windows, tensors), notes
+
+
+def _scores(bundle: Bundle, evaluator: Evaluator) -> tuple[PolicyScore, ...]:
+    """What is left without each sensor; noise has nothing to say about that."""
+    if not evaluator.windows.real:
+        return ()
+    means = {name: evaluator.reference[name].mean(0, dtype=np.float64) for name in embeddings(bundle.manifest)}
+    return score_missing(bundle.manifest, evaluator.fp32, evaluator.windows, evaluator.reference, means)
 
 
 def _stored(bundle: Bundle) -> Calibration | None:

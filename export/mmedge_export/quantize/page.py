@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mmedge_export.quantize.guard import Guarded
+from mmedge_export.quantize.missing import missing_table
 from mmedge_export.quantize.report import QuantizeReport, VariantReport
 from mmedge_export.quantize.speed import Speed
 
@@ -26,6 +27,9 @@ def page(report: QuantizeReport) -> str:
         "",
         *(f"- {note}" for note in report.notes),
     ]
+    if report.missing:
+        lines += ["", "While a sensor is missing and its mean embedding stands in, fp32:", ""]
+        lines += missing_table(report.missing)
     for variant in report.variants:
         lines += ["", *_variant(variant)]
     return "\n".join(lines) + "\n"

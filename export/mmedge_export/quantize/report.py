@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mmedge.manifest import StagePlan
+from mmedge.policies import PolicyScore
 from mmedge_export.quantize.guard import Guarded
 from mmedge_export.quantize.score import Budget
 from mmedge_export.quantize.speed import Speed
@@ -70,6 +71,7 @@ class QuantizeReport:
         budget: What a variant may lose.
         variants: Each that was asked for.
         notes: What else one should know.
+        missing: What is left of each output in fp32 while one sensor is missing.
     """
 
     bundle: str
@@ -81,3 +83,4 @@ class QuantizeReport:
     budget: Budget
     variants: tuple[VariantReport, ...]
     notes: tuple[str, ...]
+    missing: tuple[PolicyScore, ...] = ()

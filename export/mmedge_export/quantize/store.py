@@ -12,6 +12,7 @@ from pathlib import Path
 from mmedge.bundle import MANIFEST, Bundle, file_record
 from mmedge.errors import ExportError
 from mmedge.manifest import Manifest, Variant
+from mmedge.policies import PolicyScore
 from mmedge_export.swap import exchange
 
 __all__ = ["alone", "rewrite"]
@@ -51,7 +52,13 @@ def _restore(bundle: Path) -> None:
             return
 
 
-def rewrite(bundle: Bundle, variants: Mapping[str, Variant], calibration: str, new: Mapping[str, bytes]) -> Manifest:
+def rewrite(
+    bundle: Bundle,
+    variants: Mapping[str, Variant],
+    calibration: str,
+    new: Mapping[str, bytes],
+    scores: tuple[PolicyScore, ...] | None = None,
+) -> Manifest:
     """Put a changed bundle in the place of the one that was opened; call it inside :func:`alone`.
 
     Args:
@@ -59,6 +66,7 @@ def rewrite(bundle: Bundle, variants: Mapping[str, Variant], calibration: str, n
         variants: All that the new one has; graphs that none of them uses are left out.
         calibration: Its calibration file.
         new: Content of files that are new or changed.
+        scores: What is left while a sensor is missing; None keeps what the old one says.
 
     Returns:
         The manifest as written.
@@ -81,7 +89,8 @@ def rewrite(bundle: Bundle, variants: Mapping[str, Variant], calibration: str, n
         records = {name: record for name, record in old.items() if name not in unused}
         records |= {name: file_record(draft / name) for name in new}
         files = dict(sorted(records.items()))
-        sealed = replace(bundle.manifest, variants=dict(variants), calibration=calibration, files=files)
+        kept = bundle.manifest.scores if scores is None else scores
+        sealed = replace(bundle.manifest, variants=dict(variants), calibration=calibration, scores=kept, files=files)
         _write(draft / MANIFEST, sealed.to_json().encode())
         _swap(draft, folder)
     except OSError as error:

@@ -15,17 +15,26 @@ PER_FILE = 50
 
 
 def samples(count: int, seed: int) -> list[dict[str, npt.NDArray[np.generic]]]:
-    """Raw sensor arrays of scenes that the model was neither trained nor scored on, all four labels in turn.
+    """Raw sensor arrays of scenes that the model was neither trained nor scored on, all four labels in turn, and truth.
 
     Args:
         count: How many.
         seed: Number of the first scene.
 
     Returns:
-        One dictionary a scene: image [8, 240, 320, 3] uint8 RGB and audio [16000] float32.
+        One dictionary a scene: image [8, 240, 320, 3] uint8 RGB and audio [16000] float32; label/event, its number, and
+        label/distance [1] float32, NaN where it means nothing.
     """
     windows = [_window(number) for number in range(SAMPLES_SEED + seed, SAMPLES_SEED + seed + count)]
-    return [{"image": window.image, "audio": window.audio} for window in windows]
+    return [
+        {
+            "image": window.image,
+            "audio": window.audio,
+            "label/event": np.array(window.event),
+            "label/distance": np.array([_distance(window)], np.float32),
+        }
+        for window in windows
+    ]
 
 
 def write_labelled(folder: Path, count: int, first: int) -> None:
@@ -40,7 +49,7 @@ def write_labelled(folder: Path, count: int, first: int) -> None:
     for start in range(0, count, PER_FILE):
         numbers = range(first + start, first + min(start + PER_FILE, count))
         windows = [_window(number) for number in numbers]
-        far = [w.distance_m if w.siren or w.beacons else np.nan for w in windows]  # elsewhere it means nothing
+        far = [_distance(window) for window in windows]
         arrays = {
             "image": np.stack([window.image for window in windows]),
             "audio": np.stack([window.audio for window in windows]),
@@ -48,6 +57,11 @@ def write_labelled(folder: Path, count: int, first: int) -> None:
             "label/distance": np.array(far, np.float32)[:, np.newaxis],
         }
         np.savez(folder / f"scenes-{start:05}.npz", **arrays)  # type: ignore[arg-type] # its flags have other names
+
+
+def _distance(window: Window) -> float:
+    """NaN where there is nothing whose distance it could be."""
+    return window.distance_m if window.siren or window.beacons else float("nan")
 
 
 def _window(number: int) -> Window:

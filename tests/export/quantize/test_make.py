@@ -71,6 +71,27 @@ def test_a_variant_computes_on_its_device_what_it_computed_where_it_was_made(eve
         assert model.report.variant == variant
 
 
+def test_clips_say_anew_what_is_left_without_each_sensor(every):
+    bundle, report = every
+    scores = open_bundle(bundle).manifest.scores
+    assert scores == report.missing
+    assert [(score.port, score.step, score.windows, score.truth) for score in scores] == [
+        ("image", "mean", 24, False),
+        ("audio", "mean", 24, False),
+    ]
+    assert all(0 <= score.score <= score.whole == 1 for score in scores)  # it always says the same, whatever it sees
+    assert "every sensor" in (bundle / "reports/quantize.md").read_text()
+
+
+def test_noise_says_nothing_about_missing_sensors(made, tmp_path):
+    bundle = Path(shutil.copytree(made("tame"), tmp_path / "noise.mmedge"))
+    made_of(bundle, None, ("fp16",), random=True)
+    manifest = open_bundle(bundle).manifest
+    assert manifest.scores == ()
+    with mmedge.load(bundle) as model, pytest.raises(InputError, match="statistics are of random data"):
+        model.stream(policies={"image": ["mean"]})
+
+
 def test_stages_keep_float32_at_their_borders(every):
     bundle, _ = every
     for variant in EVERY:

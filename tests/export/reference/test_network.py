@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 from mmedge_export.checkpoint import build_model, load_checkpoint
 from mmedge_export.reference import CHECKPOINT
@@ -41,7 +42,9 @@ def test_committed_checkpoint_is_small_and_describes_itself():
 
 def test_samples_cover_all_labels_and_follow_their_seed():
     first, second = samples(4, 0), samples(4, 0)
-    assert [sorted(sample) for sample in first] == [["audio", "image"]] * 4
+    assert [sorted(sample) for sample in first] == [["audio", "image", "label/distance", "label/event"]] * 4
+    assert [int(sample["label/event"]) for sample in first] == [0, 1, 2, 3]
+    assert [bool(np.isnan(sample["label/distance"])[0]) for sample in first] == [True, False, False, False]
     assert first[0]["image"].shape == (8, 240, 320, 3)
     assert all(
         (a["image"] == b["image"]).all() and (a["audio"] == b["audio"]).all()
