@@ -14,6 +14,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from mmedge.calibration import Method, TensorRange
+from mmedge_export.quantize.flatten import FLAT, flattened
 from mmedge_export.quantize.placement import followers, products
 from mmedge_export.quantize.reductions import faster_reductions
 from mmedge_export.quantize.tidy import tidied
@@ -39,9 +40,9 @@ def int8_cpu(
         wide: Products that compute in float32 with weights stored in 8 bits, because they are faster so.
     """
     chosen = [name for name in products(model) if name not in exact and name not in wide]
-    prepared = faster_reductions(model)
+    prepared = flattened(faster_reductions(model))
     if chosen:
-        nodes = [*chosen, *followers(model, chosen)]
+        nodes = [*chosen, *followers(prepared, chosen)]
         types = {node.op_type for node in prepared.graph.node if node.name in nodes}
         quantizer = QDQQuantizer(
             shape_inference.infer_shapes(prepared),
@@ -61,12 +62,12 @@ def int8_cpu(
 
 def weights_only(model: onnx.ModelProto, exact: Collection[str] = ()) -> onnx.ModelProto:
     """A stage that computes in float32 and stores its weights in 8 bits."""
-    return tidied(eight_bit_weights(faster_reductions(model), exact), model)
+    return tidied(eight_bit_weights(flattened(faster_reductions(model)), exact), model)
 
 
 def _tensors_data(ranges: Mapping[str, TensorRange], method: Method) -> TensorsData:
     data = {}
     for name, given in ranges.items():
         low, high = given.clipped(method)
-        data[name] = TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        data[name] = data[name + FLAT] = TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
     return TensorsData(CalibrationMethod.MinMax, data)

@@ -65,12 +65,13 @@ def _instead(node: onnx.NodeProto, axis: int, specs: Shapes, graph: onnx.GraphPr
         where = constant(f"{suffix}_shape", np.array(sizes, np.int64))
         return helper.make_node("Reshape", [source, where], [target], name=f"{node.name}.{suffix}")
 
-    rows, result = f"{name}.rows", f"{name}.reduced"
-    begin = reshaped(node.input[0], rows, (parts, prod(shape[axis + 1 :])), "rows")
-    end = reshaped(result, name, made, "back")
+    size = prod(shape[axis + 1 :])
+    rows, result = f"{name}.rows", name if made == (1, size) else f"{name}.reduced"
+    begin = reshaped(node.input[0], rows, (parts, size), "rows")
+    end = [] if result == name else [reshaped(result, name, made, "back")]
     if node.op_type == "ReduceMean":
         row = constant("weights", np.full((1, parts), 1 / parts, np.float32))
-        return [begin, helper.make_node("MatMul", [row, rows], [result], name=f"{node.name}.mean"), end]
+        return [begin, helper.make_node("MatMul", [row, rows], [result], name=f"{node.name}.mean"), *end]
     pieces = [f"{name}.part{i}" for i in range(parts)]
     split = helper.make_node("Split", [rows], pieces, name=f"{node.name}.split", axis=0, num_outputs=parts)
-    return [begin, split, helper.make_node("Max", pieces, [result], name=f"{node.name}.max"), end]
+    return [begin, split, helper.make_node("Max", pieces, [result], name=f"{node.name}.max"), *end]
