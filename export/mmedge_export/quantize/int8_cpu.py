@@ -56,13 +56,45 @@ def int8_cpu(
             op_types_to_quantize=sorted(types),
             extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
         )
-        prepared = quantizer.quantize_model()
+        prepared = _float_results(quantizer.quantize_model(), chosen)
     return tidied(eight_bit_weights(prepared, exact), model)
 
 
 def weights_only(model: onnx.ModelProto, exact: Collection[str] = ()) -> onnx.ModelProto:
     """A stage that computes in float32 and stores its weights in 8 bits."""
     return tidied(eight_bit_weights(flattened(faster_reductions(model)), exact), model)
+
+
+def _float_results(model: onnx.ModelProto, chosen: Collection[str]) -> onnx.ModelProto:
+    """Without Q and DQ behind a Gemm that only float operators read: its 8-bit kernel writes float32 as well."""
+    graph = model.graph
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    results = {value.name for value in graph.output}
+    for node in list(graph.node):
+        if node.op_type != "Gemm" or node.name not in chosen or node.output[0] in results:
+            continue
+        quantize = readers.get(node.output[0], [])
+        dequantize = readers.get(quantize[0].output[0], []) if len(quantize) == 1 else []
+        after = [reader for each in dequantize for reader in readers.get(each.output[0], [])]
+        if [each.op_type for each in quantize] != ["QuantizeLinear"] or not after:
+            continue
+        if any(reader.op_type == "QuantizeLinear" or _is_small(reader, readers) for reader in after):
+            continue
+        for each in dequantize:
+            for reader in readers[each.output[0]]:
+                reader.input[:] = [node.output[0] if name == each.output[0] else name for name in reader.input]
+            graph.node.remove(each)
+        graph.node.remove(quantize[0])
+    return model
+
+
+def _is_small(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    """Whether all that it makes is quantized again."""
+    after = [reader for name in node.output for reader in readers.get(name, [])]
+    return all(reader.op_type == "QuantizeLinear" for reader in after)
 
 
 def _tensors_data(ranges: Mapping[str, TensorRange], method: Method) -> TensorsData:

@@ -71,7 +71,19 @@ def followers(model: onnx.ModelProto, chosen: Collection[str]) -> list[str]:
         elif dynamic and node.op_type in MOVERS | JOINS and set(dynamic) <= small:
             found.append(node.name)
             small |= set(node.output)
-    return found
+    return _without_last_joins(model, chosen, found)
+
+
+def _without_last_joins(model: onnx.ModelProto, chosen: Collection[str], found: list[str]) -> list[str]:
+    """A sum that only float operators read is a float sum: its terms are converted once, its result not at all."""
+    kept = {*chosen, *found}
+    read: set[str] = set()
+    for node in reversed(model.graph.node):
+        if node.name in found and node.op_type in JOINS and not read & set(node.output):
+            kept.discard(node.name)
+        if node.name in kept:
+            read |= set(node.input)
+    return [name for name in found if name in kept]
 
 
 def weights_of(model: onnx.ModelProto) -> Mapping[str, onnx.TensorProto]:
