@@ -15,7 +15,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from mmedge.calibration import Method, TensorRange
 from mmedge_export.quantize.flatten import FLAT, flattened
-from mmedge_export.quantize.placement import followers, products
+from mmedge_export.quantize.placement import followers, products, quantized_inputs
 from mmedge_export.quantize.reductions import faster_reductions
 from mmedge_export.quantize.tidy import tidied
 from mmedge_export.quantize.weights import eight_bit_weights
@@ -40,7 +40,7 @@ def int8_cpu(
         wide: Products that compute in float32 with weights stored in 8 bits, because they are faster so.
     """
     chosen = [name for name in products(model) if name not in exact and name not in wide]
-    prepared = flattened(faster_reductions(model))
+    prepared = flattened(faster_reductions(model, quantized_inputs(model, chosen)))
     if chosen:
         nodes = [*chosen, *followers(prepared, chosen)]
         types = {node.op_type for node in prepared.graph.node if node.name in nodes}
