@@ -80,7 +80,7 @@ class _Rewriting:
 
     def _between(self, node: onnx.NodeProto) -> bool:
         """An operator that works on a matrix as well, next to one that already does."""
-        if node.op_type == "Reshape" and node.input[0] in self._flat:
+        if node.op_type == "Reshape" and (node.input[0] in self._flat or self._is_for_product(node)):
             return self._reshape(node)
         dynamic = [name for name in node.input if name not in self._weights]
         axis = next((a.i for a in node.attribute if a.name == "axis"), None)
@@ -107,16 +107,25 @@ class _Rewriting:
         self._nodes.append(copy)
         return True
 
+    def _is_for_product(self, node: onnx.NodeProto) -> bool:
+        reader = self._only_reader.get(node.output[0])
+        return reader is not None and reader.op_type == "MatMul" and self._fits(node.output[0])
+
     def _reshape(self, node: onnx.NodeProto) -> bool:
-        """It may read the matrix instead: the order of the numbers is the same."""
-        spec = self._specs.get(node.output[0])
+        """It may read a matrix, or make one: the order of the numbers is the same."""
+        source, target = node.input[0], node.output[0]
+        spec = self._specs.get(target)
         if spec is None:
             return False
-        if spec.shape == self._specs[node.input[0]].shape[1:] and node.output[0] not in self._results:
-            self._same[node.output[0]] = node.input[0] + FLAT
+        read, there = (source + FLAT, self._specs[source].shape[1:]) if source in self._flat else (source, None)
+        if self._is_for_product(node):
+            self._reshaped(read, self._made(target), spec.shape[1:], node.name)
+            return True
+        if spec.shape == there and target not in self._results:
+            self._same[target] = read
         else:
-            self._reshaped(node.input[0] + FLAT, node.output[0], spec.shape, node.name)
-        self._there.add(node.output[0])
+            self._reshaped(read, target, spec.shape, node.name)
+        self._there.add(target)
         return True
 
     def _as_before(self, node: onnx.NodeProto) -> None:
