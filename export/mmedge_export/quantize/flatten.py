@@ -92,7 +92,9 @@ class _Rewriting:
         joined = node.op_type == "Concat" and axis in {-1, -2, 1, 2}
         if not (rowwise or joined or node.op_type in ELEMENTWISE):
             return False
-        if any(len(self._weights[name].dims) > 2 and not self._fits(name) for name in node.input if name in self._weights):
+        if any(
+            len(self._weights[name].dims) > 2 and not self._fits(name) for name in node.input if name in self._weights
+        ):
             return False
         copy = onnx.NodeProto()
         copy.CopyFrom(node)

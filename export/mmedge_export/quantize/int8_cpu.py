@@ -56,7 +56,7 @@ def int8_cpu(
             op_types_to_quantize=sorted(types),
             extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
         )
-        prepared = _float_results(quantizer.quantize_model(), chosen)
+        prepared = _without_detours(quantizer.quantize_model(), nodes)
     return tidied(eight_bit_weights(prepared, exact), model)
 
 
@@ -65,41 +65,44 @@ def weights_only(model: onnx.ModelProto, exact: Collection[str] = ()) -> onnx.Mo
     return tidied(eight_bit_weights(flattened(faster_reductions(model)), exact), model)
 
 
-def _float_results(model: onnx.ModelProto, chosen: Collection[str]) -> onnx.ModelProto:
-    """Without Q and DQ behind a Gemm that only float operators read: its 8-bit kernel writes float32 as well."""
+def _without_detours(model: onnx.ModelProto, small: Collection[str]) -> onnx.ModelProto:
+    """Let operators on floats read what is there as floats, not what was rounded for an 8-bit neighbour.
+
+    An 8-bit Gemm writes floats as well as bytes, at no cost.
+
+    Args:
+        model: It is changed.
+        small: Names of the operators on 8-bit values.
+    """
     graph = model.graph
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
+    makers = {name: node for node in graph.node for name in node.output}
     results = {value.name for value in graph.output}
-    for node in list(graph.node):
-        if node.op_type != "Gemm" or node.name not in chosen or node.output[0] in results:
+    for quantize in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        source = quantize.input[0]
+        maker = makers.get(source)
+        if maker is not None and maker.name in small and maker.op_type != "Gemm":
             continue
-        quantize = readers.get(node.output[0], [])
-        dequantize = readers.get(quantize[0].output[0], []) if len(quantize) == 1 else []
-        after = [reader for each in dequantize for reader in readers.get(each.output[0], [])]
-        if [each.op_type for each in quantize] != ["QuantizeLinear"] or not after:
-            continue
-        if any(reader.op_type == "QuantizeLinear" or _is_small(reader, readers) for reader in after):
-            continue
-        for each in dequantize:
-            for reader in readers[each.output[0]]:
-                reader.input[:] = [node.output[0] if name == each.output[0] else name for name in reader.input]
-            graph.node.remove(each)
-        graph.node.remove(quantize[0])
+        for dequantize in _readers(graph, quantize.output[0]):
+            rounded = dequantize.output[0]
+            for reader in _readers(graph, rounded):
+                if reader.name not in small:
+                    reader.input[:] = [source if name == rounded else name for name in reader.input]
+            if rounded not in results and not _readers(graph, rounded):
+                graph.node.remove(dequantize)
+        if not _readers(graph, quantize.output[0]):
+            graph.node.remove(quantize)
     return model
 
 
-def _is_small(node: onnx.NodeProto, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
-    """Whether all that it makes is quantized again."""
-    after = [reader for name in node.output for reader in readers.get(name, [])]
-    return all(reader.op_type == "QuantizeLinear" for reader in after)
+def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if name in node.input]
 
 
 def _tensors_data(ranges: Mapping[str, TensorRange], method: Method) -> TensorsData:
     data = {}
     for name, given in ranges.items():
         low, high = given.clipped(method)
-        data[name] = data[name + FLAT] = TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        data[name] = data[name + FLAT] = TensorData(
+            lowest=np.array(low, np.float32), highest=np.array(high, np.float32)
+        )
     return TensorsData(CalibrationMethod.MinMax, data)

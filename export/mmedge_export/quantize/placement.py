@@ -68,20 +68,26 @@ def followers(model: onnx.ModelProto, chosen: Collection[str]) -> list[str]:
         dynamic = [name for name in node.input if name and name not in weights]
         if node.name in chosen:
             small |= set(node.output)
-        elif dynamic and node.op_type in MOVERS | JOINS and (
-            set(dynamic) <= small
-        ):
+        elif dynamic and node.op_type in MOVERS | JOINS and set(dynamic) <= small:
             found.append(node.name)
             small |= set(node.output)
-    return _without_last_joins(model, chosen, found)
+    return _without_last(model, chosen, found)
 
 
-def _without_last_joins(model: onnx.ModelProto, chosen: Collection[str], found: list[str]) -> list[str]:
-    """A sum that only float operators read is a float sum: its terms are converted once, its result not at all."""
-    kept = {*chosen, *found}
-    read: set[str] = set()
+def _without_last(model: onnx.ModelProto, chosen: Collection[str], found: list[str]) -> list[str]:
+    """Without sums, and what moves the results of matrix products, where only operators on floats read them.
+
+    A sum is made once as well from floats, and the 8-bit kernel of a Gemm writes floats itself.
+    """
+    kept, matrices, read = {*chosen, *found}, set[str](), set[str]()
+    weights = weights_of(model)
+    for node in model.graph.node:
+        dynamic = {name for name in node.input if name and name not in weights}
+        if node.name in kept and (node.op_type in {"Gemm", "MatMul"} or (node.name in found and dynamic <= matrices)):
+            matrices |= set(node.output)
     for node in reversed(model.graph.node):
-        if node.name in found and node.op_type in JOINS and not read & set(node.output):
+        last = node.name in found and not read & set(node.output)
+        if last and (node.op_type in JOINS or set(node.output) <= matrices):
             kept.discard(node.name)
         if node.name in kept:
             read |= set(node.input)
