@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mmedge_export.graph import Shapes, tensor_specs
+from mmedge_export.graph import Shapes, reads, tensor_specs
 from mmedge_export.quantize.placement import weights_of
 
 __all__ = ["FLAT", "flattened"]
@@ -45,9 +45,10 @@ class _Rewriting:
         self._flat: set[str] = set()
         readers: dict[str, list[onnx.NodeProto]] = {}
         for node in model.graph.node:
-            for name in node.input:
+            for name in reads(node):
                 readers.setdefault(name, []).append(node)
-        self._results = {value.name for value in model.graph.output}
+        inner = {name for node in model.graph.node for name in reads(node) - set(node.input)}  # by branches and loops
+        self._results = {value.name for value in model.graph.output} | inner
         self._only_reader = {
             name: nodes[0] for name, nodes in readers.items() if len(nodes) == 1 and name not in self._results
         }
@@ -65,18 +66,25 @@ class _Rewriting:
 
     def _linear(self, node: onnx.NodeProto) -> bool:
         """MatMul with constant weights, and the Add of a bias behind it."""
-        if node.op_type != "MatMul" or not self._fits(node.input[0]) or node.input[1] not in self._weights:
+        found = self._bias(node)
+        if found is None:
             return False
-        add = self._only_reader.get(node.output[0])
-        if add is None or add.op_type != "Add" or len(self._weights[node.input[1]].dims) != 2:
-            return False
-        bias = next((name for name in add.input if name != node.output[0]), "")
-        if bias not in self._weights or list(self._weights[bias].dims) != list(self._weights[node.input[1]].dims)[1:]:
-            return False
+        add, bias = found
         inputs = [self._matrix(node.input[0]), node.input[1], bias]
         self._nodes.append(helper.make_node("Gemm", inputs, [self._made(add.output[0])], name=node.name))
         self._biased.add(add.name)
         return True
+
+    def _bias(self, node: onnx.NodeProto) -> tuple[onnx.NodeProto, str] | None:
+        """The Add behind a MatMul, and the name of what it adds, if both are a linear layer of a sequence."""
+        if node.op_type != "MatMul" or not self._fits(node.input[0]) or node.input[1] not in self._weights:
+            return None
+        add = self._only_reader.get(node.output[0])
+        if add is None or add.op_type != "Add" or len(self._weights[node.input[1]].dims) != 2:
+            return None
+        bias = next((name for name in add.input if name != node.output[0]), "")
+        fits = bias in self._weights and self._weights[bias].dims == self._weights[node.input[1]].dims[1:]
+        return (add, bias) if fits else None
 
     def _between(self, node: onnx.NodeProto) -> bool:
         """An operator that works on a matrix as well, next to one that already does."""
@@ -92,9 +100,8 @@ class _Rewriting:
         joined = node.op_type == "Concat" and axis in {-1, -2, 1, 2}
         if not (rowwise or joined or node.op_type in ELEMENTWISE):
             return False
-        if any(
-            len(self._weights[name].dims) > 2 and not self._fits(name) for name in node.input if name in self._weights
-        ):
+        constants = [name for name in node.input if name in self._weights]
+        if any(len(self._weights[name].dims) > 2 and not self._fits(name) for name in constants):
             return False
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
@@ -111,7 +118,7 @@ class _Rewriting:
 
     def _is_for_product(self, node: onnx.NodeProto) -> bool:
         reader = self._only_reader.get(node.output[0])
-        return reader is not None and reader.op_type == "MatMul" and self._fits(node.output[0])
+        return reader is not None and self._bias(reader) is not None
 
     def _reshape(self, node: onnx.NodeProto) -> bool:
         """It may read a matrix, or make one: the order of the numbers is the same."""
@@ -119,7 +126,14 @@ class _Rewriting:
         spec = self._specs.get(target)
         if spec is None:
             return False
-        read, there = (source + FLAT, self._specs[source].shape[1:]) if source in self._flat else (source, None)
+        read, there = (
+            (source + FLAT, self._specs[source].shape[1:])
+            if source in self._flat
+            else (
+                self._same.get(source, source),
+                None,
+            )
+        )
         if self._is_for_product(node):
             self._reshaped(read, self._made(target), spec.shape[1:], node.name)
             return True
@@ -131,7 +145,7 @@ class _Rewriting:
         return True
 
     def _as_before(self, node: onnx.NodeProto) -> None:
-        for name in node.input:
+        for name in (*node.input, *sorted(reads(node) - set(node.input))):
             self._whole(name)
         copy = onnx.NodeProto()
         copy.CopyFrom(node)

@@ -127,6 +127,33 @@ def test_what_is_no_single_sequence_stays_as_it_was(shape):
     assert flattened(model).graph.node == model.graph.node
 
 
+def test_a_product_without_a_bias_stays_a_product():
+    weights = {"w": weight(WIDTH, 4, seed=1), "shape": np.array([1, STEPS, WIDTH], np.int64)}
+    nodes = [node("Relu", ["x"], "r"), node("Reshape", ["r", "shape"], "s"), node("MatMul", ["s", "w"], "y")]
+    model = model_of(nodes, weights, {"y": [1, STEPS, 4]}, (1, WIDTH, STEPS))
+    assert flattened(model).graph.node == model.graph.node
+
+
+def test_what_a_branch_reads_is_there_for_it(transformer):
+    """A tensor of the graph around an If is read by its branches, which name it as it was."""
+    branches = [
+        helper.make_graph(
+            [helper.make_node(kind, ["key"], [f"{kind}.out"])],
+            kind,
+            [],
+            [helper.make_tensor_value_info(f"{kind}.out", TensorProto.FLOAT, [1, STEPS, WIDTH])],
+        )
+        for kind in ("Relu", "Neg")
+    ]
+    chosen = helper.make_node("If", ["yes"], ["branch"], name="If", then_branch=branches[0], else_branch=branches[1])
+    transformer.graph.node.append(chosen)
+    transformer.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    transformer.graph.output.append(helper.make_tensor_value_info("branch", TensorProto.FLOAT, [1, STEPS, WIDTH]))
+    made = flattened(transformer)
+    given, expected = (session(each).run(["branch"], drawn(each))[0] for each in (made, transformer))
+    np.testing.assert_allclose(given, expected, rtol=2e-5, atol=2e-6)
+
+
 def test_a_product_that_others_read_before_its_bias_stays_a_product():
     nodes = [node("MatMul", ["x", "w"], "p"), node("Add", ["p", "b"], "y"), node("Relu", ["p"], "z")]
     shape = [1, STEPS, 4]
@@ -188,3 +215,7 @@ def test_the_maximum_of_a_window_that_is_convolved_in_eight_bits_is_a_pool_of_by
     given, _ = session(made).run(None, drawn(model))
     step = (ranges["x"].high - ranges["x"].low) / 255
     np.testing.assert_allclose(given, drawn(model)["x"].max(1), atol=0.51 * step)
+
+
+def test_the_same_sequence_gives_the_same_bytes(transformer):
+    assert flattened(transformer).SerializeToString() == flattened(transformer).SerializeToString()
