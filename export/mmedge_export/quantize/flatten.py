@@ -126,14 +126,9 @@ class _Rewriting:
         spec = self._specs.get(target)
         if spec is None:
             return False
-        read, there = (
-            (source + FLAT, self._specs[source].shape[1:])
-            if source in self._flat
-            else (
-                self._same.get(source, source),
-                None,
-            )
-        )
+        read, there = self._same.get(source, source), None
+        if source in self._flat:
+            read, there = source + FLAT, self._specs[source].shape[1:]
         if self._is_for_product(node):
             self._reshaped(read, self._made(target), spec.shape[1:], node.name)
             return True
