@@ -14,7 +14,8 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from mmedge.calibration import Method, TensorRange
-from mmedge_export.quantize.placement import followers, products
+from mmedge_export.quantize.flatten import FLAT, flattened
+from mmedge_export.quantize.placement import followers, products, quantized_inputs
 from mmedge_export.quantize.reductions import faster_reductions
 from mmedge_export.quantize.tidy import tidied
 from mmedge_export.quantize.weights import eight_bit_weights
@@ -39,9 +40,9 @@ def int8_cpu(
         wide: Products that compute in float32 with weights stored in 8 bits, because they are faster so.
     """
     chosen = [name for name in products(model) if name not in exact and name not in wide]
-    prepared = faster_reductions(model)
+    prepared = flattened(faster_reductions(model, quantized_inputs(model, chosen)))
     if chosen:
-        nodes = [*chosen, *followers(model, chosen)]
+        nodes = [*chosen, *followers(prepared, chosen)]
         types = {node.op_type for node in prepared.graph.node if node.name in nodes}
         quantizer = QDQQuantizer(
             shape_inference.infer_shapes(prepared),
@@ -55,18 +56,53 @@ def int8_cpu(
             op_types_to_quantize=sorted(types),
             extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
         )
-        prepared = quantizer.quantize_model()
+        prepared = _without_detours(quantizer.quantize_model(), nodes)
     return tidied(eight_bit_weights(prepared, exact), model)
 
 
 def weights_only(model: onnx.ModelProto, exact: Collection[str] = ()) -> onnx.ModelProto:
     """A stage that computes in float32 and stores its weights in 8 bits."""
-    return tidied(eight_bit_weights(faster_reductions(model), exact), model)
+    return tidied(eight_bit_weights(flattened(faster_reductions(model)), exact), model)
+
+
+def _without_detours(model: onnx.ModelProto, small: Collection[str]) -> onnx.ModelProto:
+    """Let operators on floats read what is there as floats, not what was rounded for an 8-bit neighbour.
+
+    An 8-bit Gemm writes floats as well as bytes, at no cost.
+
+    Args:
+        model: It is changed.
+        small: Names of the operators on 8-bit values.
+    """
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    results = {value.name for value in graph.output}
+    for quantize in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        source = quantize.input[0]
+        maker = makers.get(source)
+        if maker is not None and maker.name in small and maker.op_type != "Gemm":
+            continue
+        for dequantize in _readers(graph, quantize.output[0]):
+            rounded = dequantize.output[0]
+            for reader in _readers(graph, rounded):
+                if reader.name not in small:
+                    reader.input[:] = [source if name == rounded else name for name in reader.input]
+            if rounded not in results and not _readers(graph, rounded):
+                graph.node.remove(dequantize)
+        if not _readers(graph, quantize.output[0]):
+            graph.node.remove(quantize)
+    return model
+
+
+def _readers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if name in node.input]
 
 
 def _tensors_data(ranges: Mapping[str, TensorRange], method: Method) -> TensorsData:
     data = {}
     for name, given in ranges.items():
         low, high = given.clipped(method)
-        data[name] = TensorData(lowest=np.array(low, np.float32), highest=np.array(high, np.float32))
+        data[name] = data[name + FLAT] = TensorData(
+            lowest=np.array(low, np.float32), highest=np.array(high, np.float32)
+        )
     return TensorsData(CalibrationMethod.MinMax, data)

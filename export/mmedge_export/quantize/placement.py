@@ -6,7 +6,7 @@ import onnx
 
 from mmedge_export.graph import Shapes, count_macs, tensor_specs
 
-__all__ = ["PRODUCTS", "followers", "named", "products", "stem", "weights_of"]
+__all__ = ["PRODUCTS", "followers", "named", "products", "quantized_inputs", "stem", "weights_of"]
 
 PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 MOVERS = {
@@ -62,7 +62,7 @@ def followers(model: onnx.ModelProto, chosen: Collection[str]) -> list[str]:
         chosen: Names of products that take 8-bit values.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
-    small = {name for node in model.graph.node if node.name in chosen for name in node.input if name not in weights}
+    small = set(quantized_inputs(model, chosen))
     found = []
     for node in model.graph.node:  # in the order in which they run
         dynamic = [name for name in node.input if name and name not in weights]
@@ -71,7 +71,37 @@ def followers(model: onnx.ModelProto, chosen: Collection[str]) -> list[str]:
         elif dynamic and node.op_type in MOVERS | JOINS and set(dynamic) <= small:
             found.append(node.name)
             small |= set(node.output)
-    return found
+    return _without_last(model, chosen, found)
+
+
+def _without_last(model: onnx.ModelProto, chosen: Collection[str], found: list[str]) -> list[str]:
+    """Without sums, and what moves the results of matrix products, where only operators on floats read them.
+
+    A sum is made once as well from floats, and the 8-bit kernel of a Gemm writes floats itself.
+    """
+    kept, matrices, read = {*chosen, *found}, set[str](), set[str]()
+    weights = weights_of(model)
+    for node in model.graph.node:
+        dynamic = {name for name in node.input if name and name not in weights}
+        if node.name in kept and (node.op_type in {"Gemm", "MatMul"} or (node.name in found and dynamic <= matrices)):
+            matrices |= set(node.output)
+    for node in reversed(model.graph.node):
+        last = node.name in found and not read & set(node.output)
+        if last and (node.op_type in JOINS or set(node.output) <= matrices):
+            kept.discard(node.name)
+        if node.name in kept:
+            read |= set(node.input)
+    return [name for name in found if name in kept]
+
+
+def quantized_inputs(model: onnx.ModelProto, chosen: Collection[str]) -> dict[str, str]:
+    """Tensors that the chosen products read, or that these are only another shape of, and which one is read."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    read = {name: name for node in model.graph.node if node.name in chosen for name in node.input[:2]}
+    for node in reversed(model.graph.node):
+        if node.op_type == "Reshape" and node.output[0] in read:
+            read.setdefault(node.input[0], read[node.output[0]])
+    return {name: source for name, source in read.items() if name not in weights}
 
 
 def weights_of(model: onnx.ModelProto) -> Mapping[str, onnx.TensorProto]:

@@ -73,7 +73,8 @@ def fastest_placement(evaluator: Evaluator, plans: Plans) -> dict[str, StagePlan
         laps = _race(evaluator, stage, dict(zip(map(str, range(len(tried))), graphs, strict=True)))
         best = max(range(len(tried)), key=lambda i: laps[str(i)].times_faster)
         slow = laps[str(best)].times_faster < WORTH
-        chosen[stage.name] = replace(plan, precision="int8-weights") if slow else tried[best]
+        nothing = set(tried[best].wide) >= products(model).keys()
+        chosen[stage.name] = replace(plan, precision="int8-weights") if slow or nothing else tried[best]
     return chosen
 
 
