@@ -3,6 +3,7 @@
 Benchmarks find these by the entry-point group ``mmedge.peers``, so that they do not depend on torch.
 """
 
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from mmedge.manifest import Manifest
 from mmedge_export.named import Named, named_copy
 from mmedge_export.source import open_source
 from mmedge_export.torch_source import open_torch_source
+from mmedge_export.weights import read_graph
+from mmedge_export.weights import write_whole as write_with_weights
 
 __all__ = ["TorchSession", "open_compiled", "open_eager", "write_whole"]
 
@@ -68,7 +71,7 @@ def open_compiled(checkpoint: Path, spec: Path | None, bundle: Bundle, threads: 
 
 
 def write_whole(checkpoint: Path, spec: Path | None, bundle: Bundle, path: Path) -> None:
-    """Trace the checkpoint to one ONNX graph again, without splitting it.
+    """Trace the checkpoint to one ONNX graph again, without splitting it; many weights go to ``PATH.data`` beside it.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
@@ -81,7 +84,10 @@ def write_whole(checkpoint: Path, spec: Path | None, bundle: Bundle, path: Path)
         name: front_end(port, bundle.read).window(golden[f"sensor/{name}"][0])[None]
         for name, port in bundle.manifest.ports.items()
     }
-    source.write_graph(windows, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+        traced = Path(aside) / path.name
+        source.write_graph(windows, traced)
+        write_with_weights(read_graph(traced), path)
 
 
 def _module(checkpoint: Path, spec: Path | None, bundle: Bundle, threads: int) -> Named:

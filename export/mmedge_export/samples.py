@@ -93,7 +93,9 @@ def _read_npz(file: Path, ports: Mapping[str, Port]) -> list[Sample]:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
-        raise SpecError(f"{file} does not exist; expected an .npz with an array for each of {', '.join(ports)}") from error
+        raise SpecError(
+            f"{file} does not exist; expected an .npz with an array for each of {', '.join(ports)}"
+        ) from error
     except UNREADABLE as error:
         told = " ".join(str(error).split())[:200] or type(error).__name__
         raise SpecError(f"{file} is not an .npz of plain arrays ({told}); write it again") from error
