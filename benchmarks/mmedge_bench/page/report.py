@@ -129,7 +129,7 @@ def _lead(result: Result) -> str:
 
 def _tiles(result: Result, rows: Sequence[Row]) -> list[Markup]:
     tiles = []
-    others = [row for row in rows if row.contestant.kind != "staged"]
+    others = [row for row in rows if row.contestant.kind not in {"staged", "live"}]
     rivals = [row for row in others if row.contestant.kind == "whole"] or others
     ours, rival = rows[0], next(iter(rivals), None)
     if rival and ours.work_ms_per_s and rival.work_ms_per_s:
