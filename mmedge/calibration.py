@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -10,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from mmedge.errors import BundleError
+from mmedge.golden import UNREADABLE
 from mmedge.records import from_plain, to_plain
 from mmedge.types import Array
 
@@ -161,7 +161,7 @@ def read_moments(content: bytes, shapes: Mapping[str, tuple[int, ...]], where: s
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return {name: _moments(arrays, name, shape) for name, shape in shapes.items()}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise BundleError(f"{where}: {' '.join(str(error).split())[:200]}; calibrate again") from error
 
 

@@ -76,7 +76,7 @@ def main() -> None:
         sys.exit(0)
     except click.UsageError as error:
         hint = f"; try: {error.ctx.command_path} --help" if error.ctx else ""
-        sys.exit(_fail(f"{error.format_message()}{hint}"))
+        sys.exit(_fail(f"{error.format_message().removesuffix('.')}{hint}"))
     except click.ClickException as error:
         sys.exit(_fail(error.format_message()))
     except (click.Abort, KeyboardInterrupt):

@@ -11,11 +11,12 @@ from mmedge.errors import BundleError
 from mmedge.manifest import Manifest, Port
 from mmedge.types import Array
 
-__all__ = ["read_golden"]
+__all__ = ["UNREADABLE", "read_golden"]
 
 MAX_BYTES = 1 << 30  # unpacked; a few windows of raw sensor data are some MiB
 COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 ENCRYPTED = 1
+# what reading an .npz that is damaged or made up can raise
 UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, TypeError, OSError, EOFError, MemoryError)
 
 

@@ -13,7 +13,7 @@ from mmedge.bundle import Bundle
 from mmedge.local import cache_folder, read_if_there, write_atomic
 from mmedge.records import from_plain, to_plain
 
-__all__ = ["Measured", "machine_name", "read_measured", "write_measured"]
+__all__ = ["Measured", "machine_name", "processor_name", "read_measured", "write_measured"]
 
 CPU_FACTS = Path("/proc/cpuinfo")
 
@@ -73,9 +73,21 @@ def read_measured(bundle: Bundle, variant: str, threads: int) -> dict[str, Measu
 
 def machine_name() -> str:
     """Name of the processor: a home folder can be shared by machines."""
-    facts = read_if_there(CPU_FACTS).decode(errors="replace").splitlines()
-    model = next((line.partition(":")[2].strip() for line in facts if line.startswith("model name")), "")
-    return f"{platform.machine()} {model}".strip()
+    return f"{platform.machine()} {_model(CPU_FACTS)}".strip()
+
+
+def processor_name(facts: Path = CPU_FACTS) -> str:
+    """What the processor calls itself, or its architecture where it says nothing.
+
+    Args:
+        facts: Where Linux describes it.
+    """
+    return _model(facts) or platform.machine()
+
+
+def _model(facts: Path) -> str:
+    lines = read_if_there(facts).decode(errors="replace").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _path(bundle: Bundle, variant: str) -> Path:

@@ -21,6 +21,8 @@ class StageGraph:
         stages: Which stages, in an order in which they can run; all by default. What they read and none of them makes
             is written by the caller, like ports, and needs a :meth:`mark`.
         also: Tensors to keep beside those that the stages use.
+        clock: Nanoseconds that ``work_ns`` is counted in: of the wall, or of the processor.
+        resident: Let a device keep what only goes from stage to stage; these tensors are then not among ``tensors``.
 
     Attributes:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
@@ -29,12 +31,6 @@ class StageGraph:
         specs: Shape and dtype of each tensor.
         work_ns: Time spent in each stage's session so far.
         runs: How often each stage ran.
-
-    Args:
-        manifest: What fits together how.
-        sessions: By stage.
-        clock: Nanoseconds that ``work_ns`` is counted in: of the wall, or of the processor.
-        resident: Let a device keep what only goes from stage to stage; these tensors are then not among ``tensors``.
     """
 
     def __init__(

@@ -31,6 +31,36 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings can be linked to by, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_of_a_page_leads_somewhere(page):
+    for file, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / file if file else page
+        assert target.exists(), f"{file} is not there"
+        assert not anchor or anchor in anchors(target), f"{file} has no heading {anchor}"
+
+
+def test_every_page_of_the_documentation_can_be_found_from_the_readme():
+    found, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in found:
+            continue
+        found.add(page)
+        links = [(page.parent / file).resolve() for file, _ in LINK.findall(page.read_text(encoding="utf-8")) if file]
+        waiting += [link for link in links if link.suffix == ".md"]
+    assert set((ROOT / "docs").resolve().glob("*.md")) <= found
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_a_module_can_be_read_in_one_sitting(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

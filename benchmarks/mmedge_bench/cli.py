@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mmedge.console import Steps, as_json, table
+from mmedge.errors import InputError
 from mmedge_bench.scenarios import SCENARIOS
 
 __all__ = ["bench_command"]
@@ -75,10 +76,12 @@ def run_command(
     from mmedge.cost import parse_rates
     from mmedge_bench.page.report import render_page
     from mmedge_bench.remembered import remember
-    from mmedge_bench.result import write_result
+    from mmedge_bench.result import write_result, write_whole
     from mmedge_bench.suite import Plan, run_suite
     from mmedge_bench.summary import COLUMNS, engine_only, summarize, to_rows
 
+    for path, suffix in ((output, ".json"), (page, ".html")):
+        _can_be_written(path, suffix)
     rates = parse_rates(told["rates"], open_bundle(bundle).manifest) if told["rates"] else {}
     chosen = [s for s in SCENARIOS if (s.name in told["scenarios"] if told["scenarios"] else s.by_default)]
     scenarios = [
@@ -101,7 +104,7 @@ def run_command(
             write_result(result, output)
         if page:
             steps("drawing the page")
-            page.write_text(render_page(result), encoding="utf-8")
+            write_whole(page, render_page(result))
     summary = summarize(result)
     remember(open_bundle(bundle), summary, told["threads"])
     if json_output:
@@ -126,11 +129,20 @@ def run_command(
 @click.option("--json", "json_output", is_flag=True, help="Print the changes as JSON.")
 def compare_command(before: Path, after: Path, limits: tuple[str, ...], *, json_output: bool) -> int:
     """Compare the results BEFORE and AFTER of mmedge bench."""
-    from mmedge_bench.compare import CHANGE_COLUMNS, compare_results, exceeded, parse_limit, to_change_rows
+    from mmedge_bench.compare import (
+        CHANGE_COLUMNS,
+        compare_results,
+        exceeded,
+        parse_limit,
+        require_verdict,
+        to_change_rows,
+    )
     from mmedge_bench.result import read_result
 
     parsed = [parse_limit(text) for text in limits]
     changes = compare_results(read_result(before), read_result(after))
+    for limit in parsed:
+        require_verdict(limit, changes)
     broken = [(limit, change) for limit in parsed for change in exceeded(limit, changes)]
     if json_output:
         click.echo(as_json({"changes": changes, "exceeded": [change.name for _, change in broken]}))
@@ -139,3 +151,13 @@ def compare_command(before: Path, after: Path, limits: tuple[str, ...], *, json_
         for limit, change in broken:
             click.echo(f"exceeded: {limit.text}: {change.contestant} {change.name} {change.ratio.value - 1:+.1%}")
     return REGRESSED if broken else 0
+
+
+def _can_be_written(path: Path | None, suffix: str) -> None:
+    """Said before minutes of measuring; a name that ends otherwise is likely a file of another kind, to be kept."""
+    if path is None:
+        return
+    if path.suffix != suffix:
+        raise InputError(f"{path} is to be written, and does not end in {suffix}; choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a folder; make it first, or choose another name")

@@ -14,7 +14,16 @@ from mmedge_bench.result import Result
 from mmedge_bench.statistics import Estimate, estimate_ratio, percentile
 from mmedge_bench.summary import latencies_ms, segments_of, work_ms_per_s
 
-__all__ = ["CHANGE_COLUMNS", "Change", "Limit", "compare_results", "exceeded", "parse_limit", "to_change_rows"]
+__all__ = [
+    "CHANGE_COLUMNS",
+    "Change",
+    "Limit",
+    "compare_results",
+    "exceeded",
+    "parse_limit",
+    "require_verdict",
+    "to_change_rows",
+]
 
 CONFIDENCE = 0.999  # a comparison looks at tens of figures, and none of them shall cry wolf
 FLOOR = (
@@ -24,6 +33,7 @@ LATENCIES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 METRICS = (*LATENCIES, "work", "stage", "start", "memory")
 CHANGE_COLUMNS = ("contestant", "figure", "before", "after", "change", "verdict")
 Verdict = Literal["slower", "faster", "within noise", "larger", "smaller", "too few rounds to tell"]
+UNDECIDED: Verdict = "too few rounds to tell"
 Groups = list[npt.NDArray[np.float64]]
 
 
@@ -108,6 +118,20 @@ def exceeded(limit: Limit, changes: Sequence[Change]) -> list[Change]:
     ]
 
 
+def require_verdict(limit: Limit, changes: Sequence[Change]) -> None:
+    """See to it that a limit can be exceeded, so that a check that passes has looked at something.
+
+    Raises:
+        InputError: Neither result has its figure, or too few rounds of it.
+    """
+    looked_at = [change for change in changes if change.metric == limit.metric]
+    if not looked_at:
+        known = ", ".join(dict.fromkeys(change.metric for change in changes)) or "nothing"
+        raise InputError(f"--fail-if {limit.text!r}: not in both results, which have {known}; measure it in both")
+    if all(change.verdict == UNDECIDED for change in looked_at):
+        raise InputError(f"--fail-if {limit.text!r}: one round tells nothing; measure with --rounds 2 or more")
+
+
 def to_change_rows(changes: Sequence[Change]) -> list[list[str]]:
     """Rows of text under :data:`CHANGE_COLUMNS`."""
     return [
@@ -171,7 +195,7 @@ def _change(contestant: str, before: _Figure, after: _Figure) -> Change:
     words: tuple[Verdict, Verdict] = ("larger", "smaller") if before.metric == "memory" else ("slower", "faster")
     verdict: Verdict = "within noise"
     if min(len(before.groups), len(after.groups)) < 2:
-        verdict = "too few rounds to tell"
+        verdict = UNDECIDED
     elif ratio.low > 1 and ratio.value > 1 + FLOOR:
         verdict = words[0]
     elif ratio.high < 1 and ratio.value < 1 - FLOOR:

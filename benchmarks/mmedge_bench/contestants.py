@@ -22,12 +22,14 @@ class Candidate:
         library: What must be installed.
         needs_whole: It runs the unsplit graph.
         needs_checkpoint: It runs the original module.
+        unfit: Why it cannot take part whatever is given.
     """
 
     contestant: Contestant
     library: str = "onnxruntime"
     needs_whole: bool = False
     needs_checkpoint: bool = False
+    unfit: str = ""
 
 
 def candidates(bundle: Bundle) -> list[Candidate]:
@@ -35,15 +37,16 @@ def candidates(bundle: Bundle) -> list[Candidate]:
     manifest = bundle.manifest
     found = []
     for variant, files in manifest.variants.items():
-        if "onnxruntime-cpu" not in files.backends:
-            continue
+        unfit = (
+            "" if "onnxruntime-cpu" in files.backends else f"made for {', '.join(files.backends)}; bench runs the CPU"
+        )
         name = "mmedge" if variant == "fp32" else f"mmedge {variant}"
         what = "each stage at its own sensor's rate, ONNX Runtime"
         size = sum(manifest.files[file].bytes for file in files.files.values())
         contestant = Contestant(
             name=name, kind="staged", what=what, variant=variant, size_bytes=size, accuracy_drop=files.drop
         )
-        found.append(Candidate(contestant=contestant))
+        found.append(Candidate(contestant=contestant, unfit=unfit))
     if any(port.audio for port in manifest.ports.values()):
         what = "the same stages, a thread for every sensor, decisions at every hop of sound; only where time is real"
         found.append(Candidate(contestant=Contestant(name="mmedge live", kind="live", what=what, variant="fp32")))
@@ -80,7 +83,9 @@ def prepare(
         except MmedgeError as error:
             failed = str(error)
     for candidate in everyone:
-        if not find_spec(candidate.library):
+        if candidate.unfit:
+            yield candidate, candidate.unfit
+        elif not find_spec(candidate.library):
             yield candidate, f"{candidate.library} is not installed"
         elif candidate.needs_whole and failed:
             yield candidate, failed

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.backends.base import Session
-from mmedge.backends.ort import OrtSession
 from mmedge.bundle import open_bundle
 from mmedge.manifest import Manifest
 from mmedge.stream import Stream
 from mmedge.types import NS
 from mmedge_bench.injection import Injection, SlowedSession
+from mmedge_bench.setup import open_stages
 
 __all__ = ["Feeder", "open_sessions"]
 
@@ -29,10 +29,7 @@ def open_sessions(bundle: Path, slow: Mapping[str, float] | None = None) -> tupl
         slow: By stage, seconds that each run takes longer.
     """
     opened = open_bundle(bundle)
-    files = opened.manifest.variants["fp32"].files
-    sessions: dict[str, Session] = {
-        name: OrtSession(opened.read(file), threads=1, name=name) for name, file in files.items()
-    }
+    sessions: dict[str, Session] = dict(open_stages(opened, "fp32", threads=1))
     for name, seconds in (slow or {}).items():
         sessions[name] = SlowedSession(sessions[name], Injection(stage=name, sleep_ms=1e3 * seconds))
     return opened.manifest, sessions

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 import mmedge
+from mmedge.measured import processor_name
 from mmedge.types import NS
 from mmedge_bench.result import MachineState
 
@@ -69,7 +70,7 @@ class Meter:
 def describe_machine(root: Path = ROOT) -> dict[str, str]:
     """What does not change while a benchmark runs."""
     facts = {
-        "processor": _processor(root),
+        "processor": processor_name(root / "proc/cpuinfo"),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": _memory(root),
         "system": platform.platform(terse=True),
@@ -142,11 +143,6 @@ def _busy_ns(root: Path) -> int:
         return 0
     user, nice, system, _, _, irq, softirq, *_ = map(int, fields[1:])
     return (user + nice + system + irq + softirq) * NS // os.sysconf("SC_CLK_TCK")
-
-
-def _processor(root: Path) -> str:
-    lines = (_text(root / "proc/cpuinfo") or "").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _memory(root: Path) -> str:

@@ -12,7 +12,6 @@ warm caches. What is timed:
 """
 
 import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -30,6 +29,7 @@ from mmedge.backends.ort import OrtSession
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
+from mmedge.measured import processor_name
 from mmedge.model import Model, load
 from mmedge.stages import StageGraph
 from mmedge.types import Array
@@ -134,7 +134,7 @@ def measure_quantized(bundle: Path, data: Path, variant: str, blocks: int = BLOC
         fp32_bytes=sizes["fp32"],
         variant_bytes=sizes[variant],
         times={name: _paired(ways, blocks) for name, ways in _ways(bundle, models, first).items()},
-        made_with={"processor": _processor(), "mmedge": mmedge.__version__, "onnxruntime": version("onnxruntime")},
+        made_with={"processor": processor_name(), "mmedge": mmedge.__version__, "onnxruntime": version("onnxruntime")},
     )
 
 
@@ -279,13 +279,6 @@ def _paired(ways: Mapping[str, Way], blocks: int) -> Pair:
         low=float(np.quantile(ratios, 0.1)),
         high=float(np.quantile(ratios, 0.9)),
     )
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 @click.command()

@@ -25,7 +25,8 @@ def remember(bundle: Bundle, rows: Sequence[Row], threads: int) -> list[Measured
     for row in rows:
         if row.contestant.kind != "staged" or not row.latency_ms:
             continue
-        with load(bundle.path, variant=row.contestant.variant, threads=threads) as model:  # chosen as it was then
+        variant = row.contestant.variant
+        with load(bundle.path, backend="onnxruntime-cpu", variant=variant, threads=threads) as model:  # as it was timed
             report = model.report
         kept.append(
             Measured(

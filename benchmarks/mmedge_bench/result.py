@@ -17,6 +17,7 @@ __all__ = [
     "Start",
     "read_result",
     "write_result",
+    "write_whole",
 ]
 
 SCHEMA = 1
@@ -194,9 +195,17 @@ class Result:
 
 def write_result(result: Result, path: Path) -> None:
     """Write a result as JSON, whole or not at all."""
+    write_whole(path, json.dumps(to_plain(result), separators=(",", ":")) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(to_plain(result), separators=(",", ":")) + "\n", encoding="utf-8")
-    draft.replace(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_result(path: Path) -> Result:

@@ -22,7 +22,16 @@ from mmedge_bench.injection import Injection, SlowedSession
 from mmedge_bench.openvino_peer import OpenVinoSession
 from mmedge_bench.window_loop import WindowLoop
 
-__all__ = ["Loop", "Setup", "open_graph", "open_live", "open_loop", "peer"]
+__all__ = [
+    "Loop",
+    "Setup",
+    "open_graph",
+    "open_live",
+    "open_loop",
+    "open_stages",
+    "open_whole",
+    "peer",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +122,35 @@ def open_graph(setup: Setup) -> StageGraph:
     return StageGraph(*_open(setup))
 
 
+def open_stages(bundle: Bundle, variant: str, *, threads: int) -> dict[str, OrtSession]:
+    """A session in ONNX Runtime on the CPU for each stage of a variant.
+
+    Raises:
+        BundleError: A graph cannot be loaded.
+    """
+    files = bundle.manifest.variants[variant].files
+    return {
+        name: OrtSession(bundle.read(file), threads=threads, name=name, weights=bundle.weights(file))
+        for name, file in files.items()
+    }
+
+
+def open_whole(path: Path, *, threads: int) -> OrtSession:
+    """A session in ONNX Runtime on the CPU for an unsplit graph, whose weights may be in ``PATH.data``.
+
+    Raises:
+        BundleError: The graph cannot be loaded.
+    """
+    data = path.with_name(f"{path.name}.data")
+    weights = (data,) if data.is_file() else ()
+    return OrtSession(path.read_bytes(), threads=threads, name=WHOLE, weights=weights)
+
+
 def _open(setup: Setup) -> tuple[Manifest, dict[str, Session]]:
     bundle = open_bundle(setup.bundle)
     if setup.kind not in {"staged", "live"}:
         return unsplit(bundle.manifest), {WHOLE: _session(setup, bundle)}
-    files = bundle.manifest.variants[setup.variant].files
-    sessions: dict[str, Session] = {
-        name: OrtSession(bundle.read(file), threads=setup.threads, name=name, weights=bundle.weights(file))
-        for name, file in files.items()
-    }
+    sessions: dict[str, Session] = dict(open_stages(bundle, setup.variant, threads=setup.threads))
     if setup.injection:
         sessions[setup.injection.stage] = SlowedSession(sessions[setup.injection.stage], setup.injection)
     return bundle.manifest, sessions
@@ -129,7 +158,7 @@ def _open(setup: Setup) -> tuple[Manifest, dict[str, Session]]:
 
 def _session(setup: Setup, bundle: Bundle) -> Session:
     if setup.kind == "whole":
-        return OrtSession(Path(setup.whole).read_bytes(), threads=setup.threads, name=WHOLE)
+        return open_whole(Path(setup.whole), threads=setup.threads)
     if setup.kind == "openvino":
         return OpenVinoSession(Path(setup.whole), bundle.manifest, threads=setup.threads)
     opener = peer("compiled" if setup.kind == "compiled" else "eager")

@@ -22,7 +22,6 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from mmedge.backends.ort import OrtSession
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.console import table
 from mmedge.cost import SWEPT_BYTES, measure_stages, predict_saving, sweep_caches
@@ -30,6 +29,7 @@ from mmedge.model import load
 from mmedge.stages import StageGraph
 from mmedge.types import Array
 from mmedge_bench.processor import made_with
+from mmedge_bench.setup import open_whole
 
 __all__ = ["Rhythm", "WindowResult", "main", "measure_windows"]
 
@@ -144,7 +144,7 @@ def _ways(opened: Bundle, whole: Path, axes: Axes) -> dict[str, Way]:
     graph = load(opened.path).new_graph()
     outputs = {name: np.zeros(specs[name].shape, np.float32) for name in names}
     windows = {name: np.zeros(specs[name].shape, np.float32) for name in axes}
-    unsplit = OrtSession(whole.read_bytes(), threads=1, name="whole").bind(windows | outputs)
+    unsplit = open_whole(whole, threads=1).bind(windows | outputs)
 
     def way(given: dict[str, Array], made: Mapping[str, Array], work: Callable[[], None]) -> Way:
         random = np.random.default_rng(SEED)

@@ -8,6 +8,7 @@ import numpy as np
 from mmedge.errors import SpecError
 from mmedge.features.text import TextFrontEnd
 from mmedge.feeds import front_end
+from mmedge.golden import UNREADABLE
 from mmedge.manifest import Port
 from mmedge.types import Array
 from mmedge_export.spec import Spec
@@ -107,10 +108,15 @@ def _users_samples(name: str, count: int) -> list[Sample]:
 
 def _read_npz(file: Path, ports: Mapping[str, Port]) -> list[Sample]:
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{file} is not an .npz of plain arrays ({error})") from error
+    except FileNotFoundError as error:
+        raise SpecError(
+            f"{file} does not exist; expected an .npz with an array for each of {', '.join(ports)}"
+        ) from error
+    except UNREADABLE as error:
+        told = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SpecError(f"{file} is not an .npz of plain arrays ({told}); write it again") from error
     needed = [name for name, port in ports.items() if port.state is None]
     if missing := [name for name in needed if name not in arrays]:
         raise SpecError(f"{file} has no array named {missing[0]}; expected {', '.join(needed)}")

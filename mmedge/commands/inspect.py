@@ -10,6 +10,7 @@ from mmedge.cost import Saving, StageCost, measure_stages, parse_rates, predict_
 from mmedge.engine_file import EngineRecord, read_records
 from mmedge.manifest import Manifest, Port
 from mmedge.policies import PortPolicy
+from mmedge.sessions import fits
 
 __all__ = ["inspect_command"]
 
@@ -164,6 +165,8 @@ def _engine_rows(bundle: Bundle, variant: str, found: list[EngineRecord]) -> lis
     for record in found:
         names = [stage.name for stage in bundle.manifest.stages]
         files = bundle.manifest.variants[variant].files
+        if not fits(record.key.library, bundle.manifest.variants[variant].backends):
+            continue  # another variant's, of a stage that both have in common
         if record.stage in names and record.key.onnx_sha256 == bundle.graph_sha256(files[record.stage]):
             library = f"{record.key.library} {record.key.version}"
             where = record.key.device or "+".join(record.key.targets)

@@ -30,6 +30,8 @@ def record_command(bundle: Path | None, output: Path, seconds: float | None, **o
 
     BUNDLE is only asked for the rate of its sound. Ends with status 1 if a sensor never gave anything.
     """
+    if options["camera"] is None and options["audio"] is None:
+        raise InputError("nothing to record; give --camera, --audio or both, e.g. --camera camera://0")
     rate_hz = _rate(bundle, options["audio"], options["audio_rate"])
     sources = open_sources(options["camera"], options["audio"], audio_rate_hz=rate_hz)
     with ExitStack() as stack:

@@ -77,6 +77,31 @@ def test_a_regression_ends_with_status_2_and_noise_with_0(tmp_path):
     assert "exceeded: stage > 5%: mmedge image, alone" in broken.output
 
 
+@pytest.mark.parametrize(
+    ("rounds", "limit", "told"),
+    [(1, "stage > 5%", "measure with --rounds 2 or more"), (4, "start > 5%", "not in both results, which have")],
+)
+def test_a_limit_that_could_not_be_exceeded_does_not_pass(tmp_path, rounds, limit, told):
+    for name in ("a", "b"):
+        write_result(replace(made_up(1, rounds=rounds), starts=()), tmp_path / name)
+    run = CliRunner().invoke(
+        bench_command,
+        ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--fail-if", limit],
+        standalone_mode=False,
+    )
+    assert isinstance(run.exception, InputError)
+    assert told in str(run.exception)
+
+
+@pytest.mark.parametrize(("option", "name"), [("--page", "SPEC.toml"), ("-o", "page.html"), ("-o", "none/r.json")])
+def test_where_a_result_cannot_or_should_not_go_is_told_before_measuring(tmp_path, option, name):
+    (tmp_path / "SPEC.toml").write_text("kept")
+    run = CliRunner().invoke(bench_command, ["nothing.mmedge", option, str(tmp_path / name)], standalone_mode=False)
+    assert isinstance(run.exception, InputError)
+    assert "choose another name" in str(run.exception)
+    assert (tmp_path / "SPEC.toml").read_text() == "kept"
+
+
 def test_a_result_survives_its_file(tmp_path):
     write_result(made_up(1), tmp_path / "r.json")
     assert read_result(tmp_path / "r.json") == made_up(1)

@@ -2,15 +2,18 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from made_up_results import made_up
 from mmedge_bench.cli import bench_command
+from mmedge_bench.contestants import candidates, prepare
 from mmedge_bench.page.report import render_page
 from mmedge_bench.result import read_result
 
+from mmedge.bundle import open_bundle
 from mmedge.errors import InputError
 
 
@@ -90,13 +93,30 @@ def test_an_unknown_peer_is_refused(reference_bundle):
 
 
 def test_the_page_says_who_was_skipped_and_what_is_doubtful():
-    from dataclasses import replace
-
     page = render_page(replace(made_up(1), warnings=("the machine was busy",)))
     assert "openvino is not installed" in page
     assert "the machine was busy" in page
     assert "<script" not in page
     assert "http" not in re.sub(r'xmlns="[^"]+"', "", page)
+
+
+def test_a_variant_of_the_bundle_is_no_rival_to_be_sooner_than():
+    result = made_up(1)
+    assert "sooner from sensor to decision" in render_page(result)
+    variant = replace(result.contestants[1], kind="staged", variant="int8-cpu")
+    page = render_page(replace(result, contestants=(result.contestants[0], variant)))
+    assert "sooner from sensor to decision" not in page
+    assert "came after the next was due" in page
+
+
+def test_a_variant_for_other_backends_is_named_with_the_reason(reference_bundle):
+    bundle = open_bundle(reference_bundle)
+    fp16 = replace(bundle.manifest.variants["fp32"], backends=("tensorrt",))
+    manifest = replace(bundle.manifest, variants={**bundle.manifest.variants, "fp16": fp16})
+    ready = prepare(candidates(replace(bundle, manifest=manifest)), bundle, None, None, bundle.path)
+    reasons = {candidate.contestant.name: reason for candidate, reason in ready}
+    assert reasons["mmedge"] == ""
+    assert reasons["mmedge fp16"] == "made for tensorrt; bench runs the CPU"
 
 
 @pytest.mark.parametrize("width", [390, 1240])

@@ -254,3 +254,15 @@ def test_samples_that_do_not_fit_are_refused(save, tmp_path, arrays, text):
     np.savez(tmp_path / "samples.npz", **arrays)
     with pytest.raises(mmedge.SpecError, match=text):
         export(save("late"), tmp_path / "out.mmedge", ExportOptions(samples=tmp_path / "samples.npz"))
+
+
+@pytest.mark.parametrize(("kept", "text"), [(0, "does not exist"), (0.5, "write it again"), (0.99, "write it again")])
+def test_a_file_of_samples_that_is_damaged_is_refused_in_one_line(save, tmp_path, kept, text):
+    file = tmp_path / "samples.npz"
+    np.savez(file, image=np.zeros((3, 16, 16, 3), np.uint8), audio=np.zeros((3, 8000), np.float32))
+    content = file.read_bytes()
+    file.unlink()
+    if kept:
+        file.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(mmedge.SpecError, match=text):
+        export(save("late"), tmp_path / "out.mmedge", ExportOptions(samples=file))

@@ -69,6 +69,21 @@ def test_a_link_that_leaves_the_folder_is_refused(bundle_copy, name):
         open_bundle(bundle_copy)
 
 
+def test_a_manifest_of_the_first_bundles_is_still_read():
+    """It was written when there were no items of several columns, no variants but fp32 and no weights outside."""
+    manifest = read_manifest((Path(__file__).parent / "first_manifest.json").read_text(), "first_manifest.json")
+    assert [(stage.name, stage.per_item, stage.items) for stage in manifest.stages] == [
+        ("image.item", True, 1),
+        ("image", False, 1),
+        ("audio", False, 1),
+        ("head", False, 1),
+    ]
+    assert (manifest.tensors["image"].items, manifest.tensors["image"].item_size) == (4, 1)
+    assert manifest.variants["fp32"].drop is None
+    assert "onnxruntime-cpu" in manifest.variants["fp32"].backends
+    assert read_manifest(manifest.to_json(), "again") == manifest
+
+
 def test_a_newer_schema_says_what_to_type(bundle_copy):
     edit(bundle_copy, lambda d: d.update(schema=99, something_new=True))
     with pytest.raises(mmedge.BundleVersionError, match="schema 99.*pip install --upgrade mmedge"):

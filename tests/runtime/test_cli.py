@@ -225,3 +225,17 @@ def test_a_library_that_a_command_misses_is_one_line(mmedge_cli, monkeypatch, tm
     monkeypatch.setattr(sys, "argv", ["mmedge", "needy", "mmedge.not_there"])
     with pytest.raises(ImportError):  # a mistake of ours is no missing library
         cli.main()
+
+
+def test_record_of_nothing_says_what_to_give(mmedge_cli, tmp_path):
+    ended = mmedge_cli("record", "-o", tmp_path / "monday")
+    assert ended.status == 1
+    assert "nothing to record; give --camera, --audio or both" in ended.err
+    assert not (tmp_path / "monday").exists()
+
+
+def test_a_mistake_on_the_command_line_is_one_sentence_and_where_to_look(mmedge_cli):
+    ended = mmedge_cli("run")
+    assert ended.status == 1
+    assert "Missing argument 'BUNDLE'; try: " in ended.err
+    assert ended.err.endswith(" run --help\n")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import cuda_double
@@ -40,6 +41,19 @@ def test_inspect_lists_engines_and_whose_they_are(mmedge_cli, engines, library):
     assert "3 of 4" in told
     assert "no sidecar of an engine" in told
     assert len(json.loads(mmedge_cli("inspect", engines, "--json").out)["engines"]) == 3
+
+
+def test_engines_of_a_stage_that_variants_have_in_common_are_not_listed_for_one_that_cannot_use_them(
+    mmedge_cli, engines, tmp_path
+):
+    bundle = tmp_path / "two.mmedge"
+    shutil.copytree(engines, bundle)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["variants"]["int8-cpu"] = {**manifest["variants"]["fp32"], "backends": ["onnxruntime-cpu"]}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    listed = mmedge_cli("inspect", bundle).out.partition("engines of")[2]
+    assert "fp32" in listed
+    assert "int8-cpu" not in listed
 
 
 def test_inspect_says_that_there_are_no_engines(mmedge_cli, reference_bundle):

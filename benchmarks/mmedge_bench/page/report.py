@@ -114,10 +114,10 @@ def _headline(result: Result, rows: Sequence[Row]) -> str:
     ours = rows[0]
     if ours.latency_ms:
         half, tail = ours.latency_ms["p50"].value, ours.latency_ms["p99"].value
-        return f"half of the decisions within {milliseconds(half)}, 99 of 100 within {milliseconds(tail)}"
+        return f"Half of the decisions within {milliseconds(half)}, 99 of 100 within {milliseconds(tail)}"
     if ours.work_ms_per_s:
         return f"{rounded(sorted(ours.work_ms_per_s)[len(ours.work_ms_per_s) // 2])} ms of work per second of stream"
-    return f"measured on {result.machine['processor']}"
+    return f"Measured on {result.machine['processor']}"
 
 
 def _lead(result: Result) -> str:
@@ -129,7 +129,8 @@ def _lead(result: Result) -> str:
 
 def _tiles(result: Result, rows: Sequence[Row]) -> list[Markup]:
     tiles = []
-    rivals = [row for row in rows if row.contestant.kind == "whole"] or rows[1:]
+    others = [row for row in rows if row.contestant.kind not in {"staged", "live"}]
+    rivals = [row for row in others if row.contestant.kind == "whole"] or others
     ours, rival = rows[0], next(iter(rivals), None)
     if rival and ours.work_ms_per_s and rival.work_ms_per_s:
         low, middle, high = spread_of_ratios(ours.work_ms_per_s, rival.work_ms_per_s)

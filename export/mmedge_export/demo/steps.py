@@ -16,6 +16,7 @@ from mmedge.errors import InputError, needs
 from mmedge.features.audio import log_mel
 from mmedge.features.conventions import mel_settings
 from mmedge.manifest import Manifest
+from mmedge.measured import processor_name
 from mmedge.types import NS, Array
 from mmedge_export.demo.clip_files import write_clip
 from mmedge_export.demo.contestant import Job, Kind, Log, race
@@ -224,13 +225,8 @@ def _parity(report: ParityReport) -> dict[str, tuple[float, float]]:
 
 
 def _machine() -> dict[str, str]:
-    names = {
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    }
     return {
-        "processor": f"{', '.join(sorted(names)) or platform.machine()}, {cpu_count()} cores, one thread used",
+        "processor": f"{processor_name()}, {cpu_count()} cores, one thread used",
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "onnxruntime", "numpy")},
