@@ -59,7 +59,7 @@ class FrameFeatures:
         settings = self._settings
         samples = frames.astype(np.float64, copy=False)
         energy = self._frame_energy(samples) if settings.energy == "frame" else None
-        windowed = self._windowed(samples)
+        windowed = self.windowed(samples)
         if inside is not None and settings.last_frame == "padded":
             windowed *= inside[:, self._lead :]
         parts = np.fft.rfft(windowed, settings.n_fft).view(np.float64)  # real and imaginary, in turn
@@ -86,8 +86,15 @@ class FrameFeatures:
         np.maximum(rows, rows.max() - top, out=rows)
         return self._cepstra(rows.astype(np.float64)) if self._settings.coefficients else rows
 
-    def _windowed(self, samples: Floats) -> Floats:
-        """Mean removed, pre-emphasised and under the window: all linear, so three tables do it."""
+    def windowed(self, samples: Floats) -> Floats:
+        """Mean removed, pre-emphasised and under the window: all linear, so three tables do it.
+
+        Args:
+            samples: [T, width] of :class:`~mmedge.features.frames.FramePlan`; not changed.
+
+        Returns:
+            [T, span], what is transformed.
+        """
         lead = self._lead
         windowed = samples[:, lead:] * self._weights
         if self._settings.preemphasis:
