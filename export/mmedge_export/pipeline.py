@@ -134,28 +134,28 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         operators = {name: Counter(node.op_type for node in graph.graph.node) for name, graph in cut.graphs.items()}
         write_report(draft, "parity", report)
         (draft / PARITY_PAGE).write_text(render_parity(report, manifest, operators), encoding="utf-8")
-        calibration, scores = _look_at_sensors(draft, manifest, source, options, progress)
+        calibration, scores = _look(draft, manifest, source, options, progress)
         manifest = seal(draft, manifest, calibration, scores)
         if options.keep_whole:
             _keep(stripped(whole), options.keep_whole)
     return Exported(manifest=manifest, parity=report)
 
 
-def _look_at_sensors(
+def _look(
     draft: Path, manifest: Manifest, source: Source, options: ExportOptions, progress: Progress
 ) -> tuple[str, tuple[PolicyScore, ...]]:
-    """What embeddings look like on real samples, and what the model is worth without each sensor."""
+    """Statistics of embeddings on real samples, by the name of their file, and what is left without each sensor."""
     if options.random_samples:
         return "", ()
     progress("looking at embeddings and at missing sensors")
     labelled = draw_labelled(source.spec, options.samples, LOOKED_AT)
     where = str(options.samples or source.spec.samples)
+    windows = sample_windows(labelled, manifest, source.spec.read, where)
     try:
-        scores = look_at(draft, manifest, sample_windows(labelled, manifest, source.spec.read, where))
+        return CALIBRATION, look_at(draft, manifest, windows)
     except InputError as error:
         progress(f"without mean embeddings: {error}")
         return "", ()
-    return CALIBRATION, scores
 
 
 def _keep(whole: onnx.ModelProto, path: Path) -> None:
