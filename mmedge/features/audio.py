@@ -7,7 +7,7 @@ from mmedge.errors import InputError
 from mmedge.features.buffer import SampleBuffer
 from mmedge.features.frames import frame_plan
 from mmedge.features.mel import MelSettings
-from mmedge.features.ring import FrameRing
+from mmedge.features.rows import FrameRows
 from mmedge.features.settings import AudioSettings
 from mmedge.features.spectral import BLOCK, frame_features
 
@@ -60,8 +60,9 @@ class AudioFrontEnd:
         mel = settings.mel
         self._columns = columns
         self._step = columns * (1 if mel is None else mel.hop_length)
-        self._keep = settings.window_samples + self._step
-        self._axes = [settings.layout.index(axis) for axis in "CNTM" if axis in settings.layout]
+        self._window = settings.window_samples
+        self._keep = self._window + self._step
+        self._axes = tuple(settings.layout.index(axis) for axis in "CNTM" if axis in settings.layout)
         self._shape = settings.shape
         self._mean = np.array(settings.mean, np.float32)
         self._std = np.array(settings.std, np.float32)
@@ -73,7 +74,7 @@ class AudioFrontEnd:
         mel, window = self.settings.mel, self.settings.window_samples
         # frames are computed in float64; kept so, they need not be converted one by one
         self._buffer = SampleBuffer(self._keep, np.float32 if mel is None else np.float64)
-        self._rows = None if mel is None else FrameRing(mel, window, self._columns)
+        self._rows = None if mel is None else FrameRows(mel, window, self._columns, self._normalise)
 
     @property
     def seen(self) -> int:
@@ -88,13 +89,13 @@ class AudioFrontEnd:
     @property
     def window_end(self) -> int:
         """The sample, counted from the first one, before which the newest window ends; 0 before there is one."""
-        window = self.settings.window_samples
-        return 0 if self.seen < window else self.seen - (self.seen - window) % self._step
+        seen, window = self._buffer.seen, self._window
+        return 0 if seen < window else seen - (seen - window) % self._step
 
     @property
     def ready(self) -> bool:
         """A whole window has been seen."""
-        return self.seen >= self.settings.window_samples
+        return self._buffer.seen >= self._window
 
     def push(self, samples: Array) -> None:
         """Take in the next samples; they are copied.
@@ -120,14 +121,15 @@ class AudioFrontEnd:
         Raises:
             InputError: No window is complete yet, or the array does not fit.
         """
-        if not self.ready:
+        end = self.window_end
+        if not end:
             raise InputError(f"{self.seen} samples are less than a window of {self.settings.window_samples}")
-        view, end = self._view(out), self.window_end
+        view = self._view(out)
         if self._rows is None:
             view[...] = self._buffer.between(end - self.settings.window_samples, end)
+            self._normalise(view)
         else:
             self._rows.write(self._buffer, end, view)
-        self._normalise(view)
 
     def window(self, samples: Array) -> Array:
         """The tensor of one whole window.
@@ -159,10 +161,10 @@ class AudioFrontEnd:
         view = out.transpose(self._axes)
         return view[0] if "C" in self.settings.layout else view
 
-    def _normalise(self, view: Array) -> None:
+    def _normalise(self, values: Array) -> None:
         if not self._plain:
-            view -= self._mean
-            view /= self._std
+            values -= self._mean
+            values /= self._std
 
 
 def _check(samples: Array) -> None:

@@ -35,7 +35,7 @@ class FilterBank:
     starts: npt.NDArray[np.intp]
 
     def energies(self, spectrum: Floats) -> Floats:
-        """[T, bins] to [T, M]."""
+        """[..., bins] to [..., M]."""
         under = spectrum.take(self.bins, axis=-1)
         under *= self.weights
         return np.add.reduceat(under, self.starts, axis=-1)
