@@ -66,6 +66,7 @@ class AudioFrontEnd:
         self._shape = settings.shape
         self._mean = np.array(settings.mean, np.float32)
         self._std = np.array(settings.std, np.float32)
+        self._written: Array | None = None
         self._plain = not self._mean.any() and bool((self._std == 1).all())
         self.reset()
 
@@ -107,10 +108,13 @@ class AudioFrontEnd:
             InputError: The samples have another rank or dtype.
         """
         _check(samples)
-        for start in range(0, len(samples), self._keep):
-            self._buffer.push(samples[start : start + self._keep])
-            if self._rows is not None:
-                self._rows.update(self._buffer, at_least=AHEAD)
+        if len(samples) > self._keep:
+            for start in range(0, len(samples), self._keep):
+                self.push(samples[start : start + self._keep])
+            return
+        self._buffer.push(samples)
+        if self._rows is not None:
+            self._rows.update(self._buffer, at_least=AHEAD)
 
     def write(self, out: Array) -> None:
         """Write the tensor of the window that ends at :attr:`window_end`.
@@ -124,7 +128,9 @@ class AudioFrontEnd:
         end = self.window_end
         if not end:
             raise InputError(f"{self.seen} samples are less than a window of {self.settings.window_samples}")
-        view = self._view(out)
+        if out is not self._written:  # most streams write to one place
+            self._written, self._target = out, self._view(out)
+        view = self._target
         if self._rows is None:
             view[...] = self._buffer.between(end - self.settings.window_samples, end)
             self._normalise(view)

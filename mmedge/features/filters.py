@@ -36,9 +36,9 @@ class FilterBank:
 
     def energies(self, spectrum: Floats) -> Floats:
         """[..., bins] to [..., M]."""
-        under = spectrum.take(self.bins, axis=-1)
+        under = spectrum.take(self.bins, -1)
         under *= self.weights
-        return np.add.reduceat(under, self.starts, axis=-1)
+        return np.add.reduceat(under, self.starts, -1)
 
 
 def filter_bank(settings: MelSettings) -> FilterBank:

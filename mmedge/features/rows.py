@@ -34,9 +34,10 @@ class FrameRows:
         self._samples = window_samples
         self._columns = columns
         self._hop = settings.hop_length
-        self._normalise = normalise
+        self._step = columns * settings.hop_length
         self._plan = frame_plan(settings, window_samples)
         self._features = frame_features(settings)
+        self._normalise = normalise
         self._inner = self._plan.last - self._plan.first
         self._rows = SampleBuffer(max(1, self._inner), shape=(self._features.width,))
         self._rows.seen = self._plan.first
@@ -51,8 +52,7 @@ class FrameRows:
             at_least: Do nothing for fewer frames; two at once cost little more than one.
         """
         plan, rows, hop = self._plan, self._rows, self._hop
-        windows = (buffer.seen - self._samples) // (self._columns * hop)
-        end = windows * self._columns + plan.last
+        end = (buffer.seen - self._samples) // self._step * self._columns + plan.last
         if end - rows.seen < at_least:
             return
         rows.seen = max(rows.seen, end - self._inner)

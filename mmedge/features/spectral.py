@@ -43,9 +43,8 @@ class FrameFeatures:
         if not self._lead:  # each frame begins anew: its first sample is emphasised by itself
             self._weights[0] -= self._lagged[0]
             self._lagged = self._lagged[1:]
-        # arrays where numbers would do: numpy is slower to take a number
-        self._over_span = np.array([1 / settings.span])
-        self._floors = np.full(settings.mels, settings.floor)
+        self._per_sample = 1 / settings.span
+        self._floors = np.full(settings.mels, settings.floor)  # numpy is slower to take a number
         self._bank = filter_bank(settings)
         self._cosines = cosines(settings)
 
@@ -74,7 +73,7 @@ class FrameFeatures:
         if settings.power == 1:
             np.sqrt(spectrum, out=spectrum)
         rows = self._row_values(self._logarithm(self._bank.energies(spectrum)), energy)
-        return rows.reshape(len(frames), self.width)
+        return rows if rows.ndim == 2 else rows[np.newaxis]
 
     def finish(self, rows: Array) -> Array:
         """What the rows of one window become together.
@@ -95,8 +94,9 @@ class FrameFeatures:
         """Mean removed, pre-emphasised and under the window."""
         lead = self._lead
         if self._settings.remove_dc:
-            samples = samples - np.add.reduce(samples, axis=-1, keepdims=True) * self._over_span
-        windowed = samples[..., lead:] * self._weights
+            mean = np.add.reduce(samples, axis=-1) * self._per_sample
+            samples = samples - (mean if samples.ndim == 1 else mean[:, np.newaxis])
+        windowed = (samples[..., lead:] if lead else samples) * self._weights
         if self._settings.preemphasis:
             rest = windowed[..., 1 - lead :]
             rest -= samples[..., :-1] * self._lagged
