@@ -57,7 +57,7 @@ class Branch:
 
     def encode(self) -> bool:
         """Bring what can be taken up to date with what was ingested; whether it is new, or at least newer."""
-        if not self.feed.ready or not self.feed.fill():
+        if not self.feed.fill():
             return False
         changed = self.graph.run()
         with self._lock:

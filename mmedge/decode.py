@@ -46,8 +46,12 @@ def decode(
         tensors: Raw output tensors [1, ...] by tensor name; not kept.
         described: The model's outputs.
     """
-    outputs = {name: activate(tensors[output.tensor], output) for name, output in described.items()}
-    labels = {name: _label(outputs[name], output) for name, output in described.items() if output.labels}
+    outputs: dict[str, Array] = {}
+    labels: dict[str, str | tuple[str, ...]] = {}
+    for name, output in described.items():
+        values = outputs[name] = activate(tensors[output.tensor], output)
+        if output.labels:
+            labels[name] = _label(values, output)
     return outputs, labels
 
 
