@@ -276,7 +276,7 @@ def time_axis(port: Port) -> int | None:
     if port.camera is not None:
         axis = port.camera.layout.find("T")
     else:
-        axis = -1 if port.audio is None else port.audio.layout.find("N" if port.audio.mel is None else "T")
+        axis = -1 if port.audio is None else port.audio.tensor_layout.find("N" if port.audio.mel is None else "T")
     return None if axis < 0 else 1 + axis
 
 

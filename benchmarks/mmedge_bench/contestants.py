@@ -40,8 +40,13 @@ def candidates(bundle: Bundle) -> list[Candidate]:
         name = "mmedge" if variant == "fp32" else f"mmedge {variant}"
         what = "each stage at its own sensor's rate, ONNX Runtime"
         size = sum(manifest.files[file].bytes for file in files.files.values())
-        contestant = Contestant(name=name, kind="staged", what=what, variant=variant, size_bytes=size)
+        contestant = Contestant(
+            name=name, kind="staged", what=what, variant=variant, size_bytes=size, accuracy_drop=files.drop
+        )
         found.append(Candidate(contestant=contestant))
+    if any(port.audio for port in manifest.ports.values()):
+        what = "the same stages, a thread for every sensor, decisions at every hop of sound; only where time is real"
+        found.append(Candidate(contestant=Contestant(name="mmedge live", kind="live", what=what, variant="fp32")))
     whole = "the unsplit graph at every decision"
     front = "mmedge's own incremental front ends"
     return [

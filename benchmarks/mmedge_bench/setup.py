@@ -9,19 +9,20 @@ from typing import Any, Protocol
 from mmedge.backends.base import Session
 from mmedge.backends.ort import OrtSession
 from mmedge.bundle import Bundle, open_bundle
-from mmedge.errors import MissingLibraryError
+from mmedge.errors import InputError, MissingLibraryError
 from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
 from mmedge.model import load
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream
+from mmedge.ticks import parse_tick
 from mmedge.types import Packet, Prediction
 from mmedge.unsplit import WHOLE, unsplit
 from mmedge_bench.injection import Injection, SlowedSession
 from mmedge_bench.openvino_peer import OpenVinoSession
 from mmedge_bench.window_loop import WindowLoop
 
-__all__ = ["Loop", "Setup", "open_graph", "open_loop", "peer"]
+__all__ = ["Loop", "Setup", "open_graph", "open_live", "open_loop", "peer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +81,27 @@ def open_loop(setup: Setup) -> Loop:
     Raises:
         MmedgeError: It cannot be opened; the text says why it has to be skipped.
     """
-    if setup.kind == "staged" and not setup.injection:
-        return load(setup.bundle, variant=setup.variant, threads=setup.threads).stream(setup.tick)
+    if setup.kind in {"staged", "live"} and not setup.injection:
+        model = load(setup.bundle, backend="onnxruntime-cpu", variant=setup.variant, threads=setup.threads)
+        return model.stream(setup.tick)
     bundle, (manifest, sessions) = open_bundle(setup.bundle), _open(setup)
     fronts = {name: front_end(port, bundle.read) for name, port in manifest.ports.items()}
     if setup.kind == "window":
         return WindowLoop(manifest, StageGraph(manifest, sessions), setup.tick, fronts)
     return Stream(manifest, sessions, setup.tick, fronts)
+
+
+def open_live(setup: Setup) -> Stream:
+    """The bundle's stages with a thread for every port, deciding at every hop of sound.
+
+    Raises:
+        MmedgeError: It cannot be opened; the text says why it has to be skipped.
+    """
+    model = load(setup.bundle, backend="onnxruntime-cpu", variant=setup.variant, threads=setup.threads)
+    hops, asked = parse_tick("audio", model.manifest), parse_tick(setup.tick, model.manifest)
+    if hops.rate_hz != asked.rate_hz:
+        raise InputError(f"its live decisions follow the sound, {float(hops.rate_hz):g} per second, not {setup.tick}")
+    return model.stream("audio", live=True)
 
 
 def open_graph(setup: Setup) -> StageGraph:
@@ -100,7 +115,7 @@ def open_graph(setup: Setup) -> StageGraph:
 
 def _open(setup: Setup) -> tuple[Manifest, dict[str, Session]]:
     bundle = open_bundle(setup.bundle)
-    if setup.kind != "staged":
+    if setup.kind not in {"staged", "live"}:
         return unsplit(bundle.manifest), {WHOLE: _session(setup, bundle)}
     files = bundle.manifest.variants[setup.variant].files
     sessions: dict[str, Session] = {

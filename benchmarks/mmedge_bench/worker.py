@@ -7,8 +7,9 @@ while each stays warm in a process of its own.
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 from time import monotonic_ns, perf_counter_ns, process_time_ns, sleep, thread_time_ns
 from typing import Any
 
@@ -21,17 +22,19 @@ from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
 from mmedge.records import from_plain, to_plain
 from mmedge.stages import StageGraph
+from mmedge.stream import Stream
 from mmedge.types import NS, Array, Prediction
 from mmedge_bench.machine import Meter
 from mmedge_bench.reference_work import reference_work_ns
 from mmedge_bench.result import Segment, StageBlock, Start
 from mmedge_bench.scenarios import Scenario
-from mmedge_bench.setup import Loop, Setup, open_graph, open_loop
+from mmedge_bench.setup import Loop, Setup, open_graph, open_live, open_loop
 from mmedge_bench.workload import Arrival, Workload, make_workload, ticks_of
 
-__all__ = ["Log", "Worker", "drive", "main"]
+__all__ = ["Log", "Worker", "drive", "drive_live", "main"]
 
-WARM_UP_S = 0.5
+LEAD_NS = 50_000_000  # until the first packet
+LINGER_S = 0.3
 BLOCK = 40  # runs of a part in one block
 SETTLE = 8  # of them not counted, while the caches fill
 
@@ -75,6 +78,32 @@ def drive(loop: Loop, arrivals: tuple[Arrival, ...], *, real_time: bool) -> tupl
     return log, should
 
 
+def drive_live(stream: Stream, arrivals: tuple[Arrival, ...]) -> tuple[Log, list[int]]:
+    """The same for a stream that works in threads of its own and decides when it can; always in real time.
+
+    Packets are stamped with the clock of the process, as live sensors do; the decisions are given back in stream time.
+    """
+    log, should = Log(), []
+    watching = Thread(target=_watch, args=(stream, log), name="bench-watch")
+    watching.start()
+    begin = monotonic_ns() + LEAD_NS
+    stamped = [(begin + a.due_ns, a.port, replace(a.packet, t_ns=begin + a.packet.t_ns)) for a in arrivals]
+    for due, port, packet in stamped:
+        _sleep_until(due)
+        should.append(due)
+        stream.push(packet, port=port)
+    sleep(LINGER_S)  # until the last one is decided
+    stream.close()
+    watching.join()
+    log.predictions = [replace(prediction, t_ns=prediction.t_ns - begin) for prediction in log.predictions]
+    return log, should
+
+
+def _watch(stream: Stream, log: Log) -> None:
+    for prediction in stream:
+        log.take([prediction])
+
+
 def _sleep_until(due_ns: int) -> None:
     while (left := due_ns - perf_counter_ns()) > 0:
         sleep(left / NS)
@@ -106,15 +135,19 @@ class Worker:
         """One stretch of stream."""
         told = from_plain(Scenario, dict(scenario))
         workload = self._workload(told, number)
-        loop = open_loop(self._setup)
+        live = self._setup.kind == "live"
+        loop = open_live(self._setup) if live else open_loop(self._setup)
         reference = [reference_work_ns() for _ in range(5)]
         meter, cpu, wall = Meter(), process_time_ns(), perf_counter_ns()
-        log, should = drive(loop, workload.arrivals, real_time=told.real_time)
+        if isinstance(loop, Stream) and live:
+            log, should = drive_live(loop, workload.arrivals)
+        else:
+            log, should = drive(loop, workload.arrivals, real_time=told.real_time)
         wall, cpu = perf_counter_ns() - wall, process_time_ns() - cpu
         used = meter.read(own_cpu_ns=cpu)
         reference += [reference_work_ns() for _ in range(5)]
         t_ns = np.array([p.t_ns for p in log.predictions], np.int64)
-        at = workload.first_that_reaches(t_ns, self._manifest, self._setup.tick)
+        at = workload.first_that_reaches(t_ns, self._manifest, "audio" if live else self._setup.tick)
         made: dict[str, Any] = to_plain(
             Segment(
                 scenario=told.name,

@@ -1,6 +1,6 @@
 """A whole graph into the graphs of its stages: by modality, and each window of pictures or sound by time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +37,11 @@ class CutGraph:
 
 
 def cut_graph(
-    model: onnx.ModelProto, ports: Mapping[str, Port], samples: Sequence[Mapping[str, Array]], folder: Path
+    model: onnx.ModelProto,
+    ports: Mapping[str, Port],
+    samples: Sequence[Mapping[str, Array]],
+    folder: Path,
+    in_graph: Collection[str] = (),
 ) -> CutGraph:
     """Split by modality, then each window of pictures or sound by time where that is proved to change nothing.
 
@@ -46,6 +50,7 @@ def cut_graph(
         ports: Its inputs.
         samples: Real port tensors, batch axis included, for the proofs.
         folder: For temporary files.
+        in_graph: Ports whose front end will be in front of the graph; their windows stay whole.
     """
     model = join_loops(model, ports)
     plan = plan_split(model, [name for name, port in ports.items() if port.state])
@@ -56,6 +61,9 @@ def cut_graph(
     sizes: dict[str, int] = {}
     for name, port in ports.items():
         if window_axis(port) is None or (plan.kept_whole and not single):
+            continue
+        if name in in_graph:
+            notes.append(f"{name} is encoded a window at a time: its front end is in the graph")
             continue
         found = split_window(model, plan, name, port, samples, folder)
         if isinstance(found, str):

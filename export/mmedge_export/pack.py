@@ -20,7 +20,7 @@ import mmedge
 from mmedge.bundle import MANIFEST, file_record
 from mmedge.engine_file import ENGINES
 from mmedge.errors import ExportError
-from mmedge.manifest import SCHEMA, FileRecord, Manifest, Variant
+from mmedge.manifest import SCHEMA, FileRecord, Manifest, Port, Variant
 from mmedge.records import to_plain
 from mmedge.types import Array
 from mmedge_export.cut import CutGraph
@@ -128,8 +128,18 @@ def make_golden(
     return golden | {f"tensor/{name}": array[:KEPT_SAMPLES] for name, array in inside.items() if name not in outputs}
 
 
-def write_bundle(draft: Path, source: Source, cut: CutGraph, golden: Mapping[str, Array]) -> Manifest:
-    """Write graphs, golden data and manifest into an empty folder."""
+def write_bundle(
+    draft: Path, source: Source, ports: Mapping[str, Port], cut: CutGraph, golden: Mapping[str, Array]
+) -> Manifest:
+    """Write graphs, golden data and manifest into an empty folder.
+
+    Args:
+        draft: The folder.
+        source: What is exported.
+        ports: The inputs of the graphs.
+        cut: The graphs.
+        golden: Of :func:`make_golden`.
+    """
     graphs = draft / "onnx" / "fp32"
     graphs.mkdir(parents=True)
     files = {}
@@ -150,7 +160,7 @@ def write_bundle(draft: Path, source: Source, cut: CutGraph, golden: Mapping[str
             "python": platform.python_version(),
             "checkpoint_sha256": source.sha256,
         },
-        ports=source.spec.ports,
+        ports=dict(ports),
         tensors=cut.tensors,
         stages=tuple(planned.stage for planned in cut.stages),
         macs={planned.stage.name: planned.macs for planned in cut.stages},

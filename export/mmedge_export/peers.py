@@ -3,6 +3,7 @@
 Benchmarks find these by the entry-point group ``mmedge.peers``, so that they do not depend on torch.
 """
 
+import tempfile
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from mmedge.manifest import Manifest
 from mmedge_export.named import Named, named_copy
 from mmedge_export.source import open_source
 from mmedge_export.torch_source import open_torch_source
+from mmedge_export.weights import read_graph
+from mmedge_export.weights import write_whole as write_complete
 
 __all__ = ["TorchSession", "open_compiled", "open_eager", "write_whole"]
 
@@ -81,7 +84,10 @@ def write_whole(checkpoint: Path, spec: Path | None, bundle: Bundle, path: Path)
         name: front_end(port, bundle.read).window(golden[f"sensor/{name}"][0])[None]
         for name, port in bundle.manifest.ports.items()
     }
-    source.write_graph(windows, path)
+    with tempfile.TemporaryDirectory(prefix="mmedge-whole-") as folder:
+        traced = Path(folder) / "whole.onnx"
+        source.write_graph(windows, traced)
+        write_complete(read_graph(traced), path)
 
 
 def _module(checkpoint: Path, spec: Path | None, bundle: Bundle, threads: int) -> Named:
@@ -94,3 +100,8 @@ def _module(checkpoint: Path, spec: Path | None, bundle: Bundle, threads: int) -
 def _require_same(checkpoint: Path, sha256: str, bundle: Bundle) -> None:
     if bundle.manifest.made_with.get("checkpoint_sha256") != sha256:
         raise InputError(f"{checkpoint} is not the checkpoint of {bundle.path}; give that one, or export it again")
+    if inside := [n for n, port in bundle.manifest.ports.items() if port.audio and port.audio.front_end == "graph"]:
+        raise InputError(
+            f"{bundle.path} computes the features of {inside[0]} in its graph, {checkpoint} takes features; compare "
+            'with a bundle that was exported with front_end = "host"'
+        )

@@ -11,6 +11,7 @@ import onnx
 from mmedge.errors import ExportError
 from mmedge.manifest import Manifest
 from mmedge_export.cut import cut_graph
+from mmedge_export.front_stages import place_front_ends
 from mmedge_export.graph import stripped
 from mmedge_export.pack import make_golden, new_folder, refuse_to_replace, seal, write_bundle, write_report
 from mmedge_export.parity.cases import plan_cases
@@ -84,9 +85,10 @@ def export(checkpoint: Path, out: Path, options: ExportOptions, progress: Progre
 
 def export_source(source: Source, out: Path, options: ExportOptions, progress: Progress) -> Exported:
     """As :func:`export`, from what has been read already."""
+    spec = source.spec
     progress("drawing samples")
-    samples = draw_samples(source.spec, options.samples, random=options.random_samples)
-    tensors = [port_tensors(source.spec.ports, sample, source.spec.read) for sample in samples]
+    samples = draw_samples(spec, options.samples, random=options.random_samples)
+    tensors = [port_tensors(spec.ports, sample, spec.read) for sample in samples]
     with (
         tempfile.TemporaryDirectory(prefix="mmedge-export-") as temporary,
         new_folder(out, force=options.force) as draft,
@@ -96,21 +98,35 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         traced = source.write_graph(tensors[0], whole_path)
         whole = read_graph(whole_path)
         progress("splitting by sensor and by time")
-        cut = cut_graph(whole, source.spec.ports, tensors, Path(temporary))
+        cut = cut_graph(whole, spec.ports, tensors, Path(temporary), spec.in_graph)
+        cut = replace(cut, notes=(*traced.notes, *cut.notes))
         progress("computing what the original gives")
-        evidence = gather(traced, cut, plan_cases(source.spec.ports, tensors), Path(temporary))
+        evidence = gather(traced, cut, plan_cases(spec.ports, tensors), Path(temporary))
         references, own = evidence.references, slice(len(samples))
         rounded, inside = (
             {name: array[own] for name, array in arrays.items()} for arrays in (references.rounded, evidence.whole)
         )
-        golden = make_golden(samples, rounded, inside, references.allowed(own))
-        manifest = write_bundle(draft, source, replace(cut, notes=(*traced.notes, *cut.notes)), golden)
+        allowed = references.allowed(own)
+        proved = Path(temporary) / "on_features" if spec.in_graph else draft
+        proved.mkdir(exist_ok=True)
+        manifest = write_bundle(proved, source, spec.ports, cut, make_golden(samples, rounded, inside, allowed))
         progress("proving parity in another process")
-        report = prove(draft, evidence, real=not options.random_samples)
+        report = prove(proved, evidence, real=not options.random_samples)
         if not report.holds:
             progress("looking for the first node that differs")
-            first = first_divergence(report, evidence, traced, draft, Path(temporary))
+            first = first_divergence(report, evidence, traced, proved, Path(temporary))
             require_parity(report.comparisons, first)
+        if spec.in_graph:
+            progress("putting audio front ends into the graph")
+            pairs = list(zip(samples, tensors, strict=True))
+            placed = place_front_ends(cut, spec, pairs, Path(temporary))
+            inside = {name: array for name, array in inside.items() if name in placed.unchanged}
+            allowed = {name: value + placed.off[name] for name, value in allowed.items()}
+            golden = make_golden(samples, rounded, inside, allowed)
+            manifest = write_bundle(draft, source, spec.bundle_ports, placed.cut, golden)
+            report = replace(report, comparisons=(*report.comparisons, *placed.prove(draft)))
+            require_parity(report.comparisons)
+            cut, whole = placed.cut, placed.whole(whole)
         operators = {name: Counter(node.op_type for node in graph.graph.node) for name, graph in cut.graphs.items()}
         write_report(draft, "parity", report)
         (draft / PARITY_PAGE).write_text(render_parity(report, manifest, operators), encoding="utf-8")

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +20,7 @@ from mmedge.features.settings import (
 from mmedge.manifest import Modality, Output, Port
 from mmedge.records import RecordError, from_plain
 from mmedge_export.call import Call, read_call
+from mmedge_export.front_tables import front_tables
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -70,6 +71,8 @@ class Spec:
         files: What the bundle takes along, by its name there: the tokenizers of text ports.
         call: How forward() takes its inputs.
         symbolic: Axes that the graph must leave open, whatever size is shipped.
+        in_graph: Audio ports whose features the bundle's graph computes. Their settings here are those of the model,
+            which takes features wherever they come from.
     """
 
     name: str
@@ -81,6 +84,15 @@ class Spec:
     files: dict[str, Path] = field(default_factory=dict)
     call: Call = field(default_factory=Call)
     symbolic: tuple[Axis, ...] = ()
+    in_graph: tuple[str, ...] = ()
+
+    @property
+    def bundle_ports(self) -> dict[str, Port]:
+        """The ports as the bundle has them, which takes samples where its graph computes the features."""
+        return {
+            name: Port(audio=replace(port.audio, front_end="graph")) if port.audio and name in self.in_graph else port
+            for name, port in self.ports.items()
+        }
 
     @property
     def returns(self) -> list[str]:
@@ -144,6 +156,8 @@ def _spec(document: dict[str, Any], folder: Path) -> Spec:
         raise SpecError(f"{both[0]} is an input and a constant of model.call; leave one of them out")
     ports = {name: _port(table, name) for name, table in inputs.items()}
     _check_states(ports)
+    in_graph = {name: port.audio for name, port in ports.items() if port.audio and port.audio.front_end == "graph"}
+    ports |= {name: _on_host(audio, name) for name, audio in in_graph.items()}
     symbolic = tuple(axis for name, table in inputs.items() for axis in _symbolic(table, name, ports[name]))
     return Spec(
         name=_need(model, "name", str, "model."),
@@ -157,6 +171,7 @@ def _spec(document: dict[str, Any], folder: Path) -> Spec:
         files={port.text.tokenizer: folder / inputs[name]["tokenizer"] for name, port in ports.items() if port.text},
         call=call,
         symbolic=symbolic,
+        in_graph=tuple(in_graph),
     )
 
 
@@ -183,6 +198,15 @@ def _port(table: dict[str, Any], name: str) -> Port:
     if modality == "state":
         return Port(state=_state(rest, path))
     raise SpecError(f"{path}modality = {modality!r} is not known; expected {', '.join(get_args(Modality))}")
+
+
+def _on_host(audio: AudioSettings, name: str) -> Port:
+    """The port with its features computed outside, once it is known that a graph can do it."""
+    try:
+        front_tables(audio)
+    except SpecError as error:
+        raise SpecError(f"inputs.{name}: {error}") from error
+    return Port(audio=replace(audio, front_end="host"))
 
 
 def _symbolic(table: dict[str, Any], name: str, port: Port) -> list[Axis]:

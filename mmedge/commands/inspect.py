@@ -60,7 +60,8 @@ def _raw(port: Port) -> str:
     if port.audio is not None:
         length = port.audio.window_samples / port.audio.rate_hz
         convention = f", {port.audio.mel.convention}" if port.audio.mel else ""
-        return f"{length:g} s at {port.audio.rate_hz} Hz, {port.audio.features}{convention}"
+        place = " in the graph" if port.audio.front_end == "graph" else ""
+        return f"{length:g} s at {port.audio.rate_hz} Hz, {port.audio.features}{convention}{place}"
     if port.text is not None:
         return f"{port.text.length} token ids, {port.text.tokenizer}"
     if port.state is not None:

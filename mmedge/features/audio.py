@@ -47,7 +47,8 @@ class AudioFrontEnd:
     """The front end of one port, for whole windows and for a stream of samples.
 
     In a stream, windows end at ``window_samples`` and then at every hop of the features (for a waveform: at every
-    sample), so that the frames inside one window are frames of the next. What :meth:`write` gives equals :meth:`window`
+    sample), so that the frames inside one window are frames of the next. Where the graph computes the features, the
+    tensor is the samples of the same windows. What :meth:`write` gives equals :meth:`window`
     of the same samples to the last bit, whatever the chunks were. Not thread-safe.
 
     Args:
@@ -62,20 +63,23 @@ class AudioFrontEnd:
         self._step = columns * (1 if mel is None else mel.hop_length)
         self._window = settings.window_samples
         self._keep = self._window + self._step
-        self._axes = tuple(settings.layout.index(axis) for axis in "CNTM" if axis in settings.layout)
+        layout = settings.tensor_layout
+        self._axes = tuple(layout.index(axis) for axis in "CNTM" if axis in layout)
+        self._mel = mel if settings.front_end == "host" else None
         self._shape = settings.shape
         self._mean = np.array(settings.mean, np.float32)
         self._std = np.array(settings.std, np.float32)
+        unchanged = not self._mean.any() and bool((self._std == 1).all())
+        self._plain = unchanged or settings.front_end == "graph"
         self._written: Array | None = None
-        self._plain = not self._mean.any() and bool((self._std == 1).all())
         self.reset()
 
     def reset(self) -> None:
         """Forget all samples, as after a gap."""
-        mel, window = self.settings.mel, self.settings.window_samples
+        window = self.settings.window_samples
         # frames are computed in float64; kept so, they need not be converted one by one
-        self._buffer = SampleBuffer(self._keep, np.float32 if mel is None else np.float64)
-        self._rows = None if mel is None else FrameRows(mel, window, self._columns, self._normalise)
+        self._buffer = SampleBuffer(self._keep, np.float32 if self._mel is None else np.float64)
+        self._rows = None if self._mel is None else FrameRows(self._mel, window, self._columns, self._normalise)
 
     @property
     def seen(self) -> int:
@@ -120,7 +124,7 @@ class AudioFrontEnd:
         """Write the tensor of the window that ends at :attr:`window_end`.
 
         Args:
-            out: float32 of ``settings.shape``, strided or not; stays the caller's.
+            out: float32 of ``settings.shape``, strided or not; stays the caller's, and is remembered until another is given.
 
         Raises:
             InputError: No window is complete yet, or the array does not fit.
@@ -156,7 +160,7 @@ class AudioFrontEnd:
             raise InputError("NaN or infinity in the samples")
         out = np.empty(self._shape, np.float32)
         view = self._view(out)
-        view[...] = samples if self.settings.mel is None else log_mel(samples, self.settings.mel)
+        view[...] = samples if self._mel is None else log_mel(samples, self._mel)
         self._normalise(view)
         return out
 
@@ -165,7 +169,7 @@ class AudioFrontEnd:
         if out.shape != self._shape or out.dtype != np.float32:
             raise InputError(f"the tensor is {list(self._shape)} float32, not {list(out.shape)} {out.dtype}")
         view = out.transpose(self._axes)
-        return view[0] if "C" in self.settings.layout else view
+        return view[0] if "C" in self.settings.tensor_layout else view
 
     def _normalise(self, values: Array) -> None:
         if not self._plain:

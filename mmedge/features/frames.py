@@ -10,9 +10,10 @@ from mmedge.errors import InputError
 from mmedge.features.mel import MelSettings
 from mmedge.features.settings import AudioSettings
 
-__all__ = ["FramePlan", "frame_plan", "lead", "unlike_columns"]
+__all__ = ["FramePlan", "frame_plan", "lead", "source_samples", "unlike_columns"]
 
 Samples = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,10 +93,7 @@ def frame_plan(settings: MelSettings, samples: int) -> FramePlan:
     first = min(frames, -(origin // hop))
     last = max(first, min(frames, (samples - width - origin) // hop + 1))
     edges = np.array([*range(first), *range(last, frames)], np.intp)
-    positions = (origin + hop * edges)[:, None] + np.arange(width)
-    inside = (positions >= 0) & (positions < samples)
-    if reflects:
-        positions = samples - 1 - np.abs(samples - 1 - np.abs(positions))
+    positions, inside = source_samples(settings, samples, (origin + hop * edges)[:, None] + np.arange(width))
     return FramePlan(
         frames=frames,
         first=first,
@@ -103,6 +101,25 @@ def frame_plan(settings: MelSettings, samples: int) -> FramePlan:
         origin=origin,
         width=width,
         edges=edges,
-        positions=np.where(inside | reflects, positions, 0),
-        inside=None if reflects or inside.all() else inside.astype(np.float32),
+        positions=positions,
+        inside=None if inside.all() else inside.astype(np.float32),
     )
+
+
+def source_samples(
+    settings: MelSettings, samples: int, positions: Positions
+) -> tuple[Positions, npt.NDArray[np.bool_]]:
+    """Which samples of a window stand at positions that may lie before or after it.
+
+    Args:
+        settings: They say how a window is padded.
+        samples: Of the window.
+        positions: Counted from its first sample.
+
+    Returns:
+        The samples' numbers, 0 where a zero stands; and bool, False there. Both as ``positions``.
+    """
+    inside = (positions >= 0) & (positions < samples)
+    if settings.center and settings.pad_mode == "reflect":
+        return samples - 1 - np.abs(samples - 1 - np.abs(positions)), np.ones_like(inside)
+    return np.where(inside, positions, 0), inside

@@ -23,6 +23,7 @@ Color = Literal["rgb", "bgr", "gray"]
 Fit = Literal["stretch", "letterbox", "crop"]
 Interpolation = Literal["linear", "area", "nearest", "cubic"]
 Features = Literal["waveform", "log-mel", "mfcc"]
+Place = Literal["host", "graph"]
 Dtype = Literal["float32", "int64", "int32", "uint8", "int8", "bool"]  # floats are exported as float32
 
 MAX_VALUES = 1 << 28  # in one tensor: what a damaged manifest can ask for, 1 GiB
@@ -114,6 +115,7 @@ class AudioSettings:
         mel: Constants of the features; None for a waveform.
         mean: Subtracted from every value; one value, or one per mel bin.
         std: Then divides every value; one value, or one per mel bin.
+        front_end: Who computes the features: the "host", or the "graph", whose tensor is then the samples themselves.
 
     Raises:
         SpecError: A value does not fit.
@@ -127,9 +129,11 @@ class AudioSettings:
     mel: MelSettings | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    front_end: Place = "host"
 
     def __post_init__(self) -> None:
         one_of("features", self.features, get_args(Features))
+        one_of("front_end", self.front_end, get_args(Place))
         positive("rate_hz, window and hop", self.rate_hz, self.window_samples, self.hop_samples)
         needed = set("N") if self.features == "waveform" else set("TM")
         axes = set(self.layout)
@@ -147,6 +151,8 @@ class AudioSettings:
         if (self.features == "waveform") != (mel is None):
             raise SpecError(f"features = {self.features!r} {'need' if mel is None else 'take no'} mel constants")
         if mel is None:
+            if self.front_end == "graph":
+                raise SpecError('front_end = "graph" is for log-mel and mfcc; a waveform goes to the graph as it is')
             return
         if (self.features == "mfcc") != (mel.coefficients > 0):
             raise SpecError(f"features = {self.features!r} does not fit coefficients = {mel.coefficients}")
@@ -158,12 +164,17 @@ class AudioSettings:
             raise SpecError(f"a window of {self.window_samples} samples is too short to reflect {mel.padding} of them")
 
     @property
+    def tensor_layout(self) -> str:
+        """Axes of the tensor that the host makes: ``layout``, or N where the graph computes the features."""
+        return "N" if self.front_end == "graph" else self.layout
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the tensor without its batch axis."""
+        """Shape of the tensor that the host makes, without its batch axis."""
         sizes = {"N": self.window_samples, "C": 1}
         if self.mel is not None:
             sizes |= {"T": self.mel.frames_in(self.window_samples), "M": self.mel.values}
-        return tuple(sizes[axis] for axis in self.layout)
+        return tuple(sizes[axis] for axis in self.tensor_layout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class FrameFeatures:
         # numpy takes half the time for a row of numbers that it takes for a table of one row
         samples = (frames[0] if len(frames) == 1 else frames).astype(np.float64, copy=False)
         energy = self._frame_energy(samples) if settings.energy == "frame" else None
-        windowed = self._windowed(samples)
+        windowed = self.windowed(samples)
         if inside is not None and settings.last_frame == "padded":
             windowed *= inside[:, self._lead :].reshape(windowed.shape)
         parts = _transform(windowed, settings.n_fft).view(np.float64)  # real and imaginary, in turn
@@ -90,8 +90,15 @@ class FrameFeatures:
         np.maximum(rows, rows.max() - top, out=rows)
         return self._cepstra(rows.astype(np.float64)) if self._settings.coefficients else rows
 
-    def _windowed(self, samples: Floats) -> Floats:
-        """Mean removed, pre-emphasised and under the window."""
+    def windowed(self, samples: Floats) -> Floats:
+        """Mean removed, pre-emphasised and under the window: all linear.
+
+        Args:
+            samples: [T, width] of :class:`~mmedge.features.frames.FramePlan`, or [width] of one; not changed.
+
+        Returns:
+            [T, span], or [span], what is transformed.
+        """
         lead = self._lead
         if self._settings.remove_dc:
             mean = np.add.reduce(samples, axis=-1) * self._per_sample

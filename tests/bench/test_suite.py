@@ -33,6 +33,13 @@ def test_one_command_writes_samples_and_page(run):
     assert (folder / "r.html").read_text().startswith("<!doctype html>")
 
 
+def test_the_live_stream_runs_where_time_is_real_and_nowhere_else(run):
+    segments = [s for s in read_result(run[1] / "r.json").segments if s.contestant == "mmedge live"]
+    assert {segment.scenario for segment in segments} == {"paced"}
+    assert all(0 < value < 1e9 for segment in segments for value in segment.latency_ns)
+    assert all(len(segment.t_ns) > 0.8 * segment.expected for segment in segments)
+
+
 def test_a_peer_that_is_missing_is_named_with_the_reason(run):
     output, folder = run
     skipped = {c.name: c.skipped for c in read_result(folder / "r.json").contestants if c.skipped}
@@ -43,6 +50,7 @@ def test_a_peer_that_is_missing_is_named_with_the_reason(run):
 def test_every_number_of_the_table_can_be_computed_from_the_samples(run):
     folder = run[1]
     raw = json.loads((folder / "r.json").read_text())
+    raw |= {kind: [row for row in raw[kind] if row["contestant"] == "mmedge"] for kind in ("segments", "starts")}
     page = (folder / "r.html").read_text()
     row = re.search(r'<tr class="ours">.*?</tr>', page, re.DOTALL)[0]
     shown = [float(value) for value in re.findall(r'<data value="([^"]+)"', row)]

@@ -8,6 +8,7 @@ import onnx
 from mmedge.calibration import TensorRange
 from mmedge.errors import InputError
 from mmedge.manifest import Manifest, Stage, StagePlan
+from mmedge_export.front_graph import FRONT_END
 from mmedge_export.quantize.explicit import Kind, explicit, too_small
 from mmedge_export.quantize.half import halved, overflowing
 from mmedge_export.quantize.imitation import imitate_bfloat16, imitate_fp8
@@ -74,6 +75,7 @@ def made_stage(model: onnx.ModelProto, ranges: Ranges, plan: StagePlan, family: 
     """
     if plan.precision == "fp32":
         return model
+    plan = _front_end_exact(model, plan)
     make: Mapping[tuple[str, str], Callable[[], onnx.ModelProto]] = {
         ("int8-cpu", "int8"): lambda: int8_cpu(model, ranges, plan.method, plan.exact, plan.wide),
         ("int8-cpu", "int8-weights"): lambda: weights_only(model, plan.exact),
@@ -90,6 +92,7 @@ def made_stage(model: onnx.ModelProto, ranges: Ranges, plan: StagePlan, family: 
 
 def imitated_stage(model: onnx.ModelProto, ranges: Ranges, plan: StagePlan, family: str) -> onnx.ModelProto:
     """What ONNX Runtime can compute of such a stage on a CPU: the stage itself, or its rounding in float32."""
+    plan = _front_end_exact(model, plan)
     if plan.precision == "bf16":
         return imitate_bfloat16(model, plan.exact)
     if plan.precision == "fp8":
@@ -120,6 +123,12 @@ def parse_precision(given: tuple[str, ...], manifest: Manifest, family: str) -> 
             raise InputError(f"--precision {text}: a stage of {family} is {', '.join(allowed)}")
         chosen |= dict.fromkeys(stages, precision)
     return chosen
+
+
+def _front_end_exact(model: onnx.ModelProto, plan: StagePlan) -> StagePlan:
+    """The plan, with an audio front end in the graph left in float32: quiet sound would drown in less."""
+    kept = [node.name for node in model.graph.node if node.name.startswith(FRONT_END)]
+    return replace(plan, exact=(*plan.exact, *kept))
 
 
 def _is(stage: Stage, what: str, manifest: Manifest) -> bool:
