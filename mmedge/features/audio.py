@@ -124,7 +124,8 @@ class AudioFrontEnd:
         """Write the tensor of the window that ends at :attr:`window_end`.
 
         Args:
-            out: float32 of ``settings.shape``, strided or not; stays the caller's, and is remembered until another is given.
+            out: float32 of ``settings.shape``, strided or not; stays the caller's, and is
+                remembered until another is given.
 
         Raises:
             InputError: No window is complete yet, or the array does not fit.
