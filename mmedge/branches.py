@@ -36,42 +36,40 @@ class Branch:
         feed: Where its packets go.
         graph: Its stages.
         shares: The tensors that the rest of the model reads, the window itself among them if it is read raw.
-        encoded: How often what can be taken changed; 0 before the first window.
+        newest: How often what can be taken changed, 0 before the first window, and the end of the data that was
+            encoded last; both replaced at once.
     """
 
     def __init__(
         self, name: str, manifest: Manifest, sessions: Mapping[str, Session], front: FrontEnd, *, live: bool
     ) -> None:
         self.name = name
-        self.encoded = 0
+        self.newest = 0, 0
         own = [stage for stage in manifest.stages if stage.ports == (name,)]
         self.shares = shares(manifest)[name]
         self.graph = StageGraph(manifest, sessions, own, also=self.shares if own else (name,))
         self.feed: Feed = open_feed(name, manifest.ports[name], front, self.graph, live=live)
         self._lock = Lock()
-        self._newest_ns = 0
         made_here = {share: self.graph.tensors[share] for share in self.shares}
         self._shared = {share: np.zeros_like(values) for share, values in made_here.items()} if live else made_here
         self._live = live
 
     def encode(self) -> bool:
         """Bring what can be taken up to date with what was ingested; whether it is new, or at least newer."""
-        if not self.feed.ready or not self.feed.fill():
+        if not self.feed.fill():
             return False
         changed = self.graph.run()
         with self._lock:
             if changed and self._live:
                 for share, values in self._shared.items():
                     values[...] = self.graph.tensors[share]
-            self._newest_ns = self.feed.newest_ns
-            self.encoded += changed
+            self.newest = self.newest[0] + changed, self.feed.newest_ns
         return True
 
     @property
-    def newest(self) -> tuple[int, int]:
-        """:attr:`encoded`, and the end of the data that was encoded last."""
-        with self._lock:
-            return self.encoded, self._newest_ns
+    def encoded(self) -> int:
+        """The first of :attr:`newest`."""
+        return self.newest[0]
 
     def take(self, tensors: Mapping[str, Array]) -> tuple[int, int]:
         """Copy what was encoded last; returns :attr:`newest` of it.
@@ -82,7 +80,7 @@ class Branch:
         with self._lock:
             for share, values in self._shared.items():
                 tensors[share][...] = values
-            return self.encoded, self._newest_ns
+            return self.newest
 
 
 def shares(manifest: Manifest) -> dict[str, tuple[str, ...]]:

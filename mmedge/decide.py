@@ -1,6 +1,6 @@
 """One decision: take what each port has, run the head, hand the states on."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from threading import Lock
@@ -41,10 +41,19 @@ class Moment:
 
 @dataclass(slots=True)
 class _Held:
-    """What the head reads of a port: which of its encodes, 0 for none of them, and the end of its data."""
+    """What the head reads of a port.
 
+    Attributes:
+        branch: The port.
+        encoded: Which of its encodes; 0 for none of them.
+        newest_ns: The end of its data.
+        told_ns: The same at the previous prediction.
+    """
+
+    branch: Branch
     encoded: int = 0
     newest_ns: int | None = None
+    told_ns: int | None = None
 
 
 class Decider:
@@ -77,10 +86,8 @@ class Decider:
         self.lock = Lock()
         self.ticks = 0
         self._described = manifest.outputs
-        self._branches = branches
         self._ready = ready
-        self._held = {name: _Held() for name in branches}
-        self._last_ns: dict[str, int | None] = {}
+        self._held = [_Held(branch) for branch in branches.values()]
         self._latest_ns: int | None = None
 
     def decide(self, moment: Moment, overdue: Collection[str] = (), *, in_order: bool = False) -> bool:
@@ -98,11 +105,10 @@ class Decider:
             t_ns = moment.t_ns
             if in_order and self._latest_ns is not None and abs(t_ns - self._latest_ns) <= JUMP_NS:
                 t_ns = max(t_ns, self._latest_ns)
-            choices = {
-                name: self._choose(branch, t_ns, overdue=name in overdue) for name, branch in self._branches.items()
-            }
-            if not all(self._apply(name, choice) for name, choice in choices.items()):
-                return False
+            choices = [self._choose(held, t_ns, overdue) for held in self._held]
+            for held, choice in zip(self._held, choices, strict=True):
+                if not self._apply(held, choice):
+                    return False
             self._latest_ns = t_ns
             prediction = self._predict(t_ns, moment.pushed_ns, choices)
             self.ticks += 1
@@ -113,55 +119,51 @@ class Decider:
 
     def can_do_without(self, names: Collection[str], t_ns: int) -> bool:
         """Whether a tick can be decided while nothing, or nothing any more, is there of some ports."""
-        choices = [self._choose(self._branches[name], t_ns, overdue=False) for name in names]
+        choices = [self._choose(held, t_ns, ()) for held in self._held if held.branch.name in names]
         return all(choice.action in {"replace", "abstain"} for choice in choices)
 
-    def _choose(self, branch: Branch, t_ns: int, *, overdue: bool) -> Choice:
-        encoded, newest_ns = branch.newest
-        held = self._held[branch.name]
-        return self.policy(
-            Sensed(
-                port=branch.name,
-                t_ns=t_ns,
-                age_ms=(t_ns - newest_ns) / 1e6 if encoded else None,
-                held_age_ms=None if held.newest_ns is None else (t_ns - held.newest_ns) / 1e6,
-                overdue=overdue,
-            )
-        )
+    def _choose(self, held: _Held, t_ns: int, overdue: Collection[str]) -> Choice:
+        port, (encoded, newest_ns) = held.branch.name, held.branch.newest
+        age_ms = (t_ns - newest_ns) / 1e6 if encoded else None
+        held_age_ms = None if held.newest_ns is None else (t_ns - held.newest_ns) / 1e6
+        return self.policy(Sensed(port, t_ns, age_ms, held_age_ms, port in overdue))
 
-    def _apply(self, name: str, choice: Choice) -> bool:
+    def _apply(self, held: _Held, choice: Choice) -> bool:
         """Put into the head what was chosen; False if there is nothing yet."""
-        branch, held = self._branches[name], self._held[name]
+        branch = held.branch
         if choice.action == "abstain" or (choice.action == "hold" and held.encoded):
             return True
         if choice.action == "replace":
-            self._replace(branch, choice)
+            self._replace(held, choice)
             return True
         encoded, newest_ns = branch.newest
         if not encoded:
             return False
         if encoded != held.encoded:
             encoded, newest_ns = branch.take(self.head.tensors)
-            self.head.mark([name])
+            self.head.mark([branch.name])
         held.encoded, held.newest_ns = encoded, newest_ns
         return True
 
-    def _replace(self, branch: Branch, choice: Choice) -> None:
+    def _replace(self, held: _Held, choice: Choice) -> None:
+        branch = held.branch
         if choice.tensors.keys() != set(branch.shares):
             given = ", ".join(choice.tensors) or "nothing"
             raise InputError(f"{branch.name} is replaced by {given}; the model reads {', '.join(branch.shares)}")
         for share, values in choice.tensors.items():
             self.head.tensors[share][...] = values
         self.head.mark([branch.name])
-        held = self._held[branch.name]
         held.encoded, held.newest_ns = 0, None  # what was encoded last is taken again when it is to be used again
 
-    def _predict(self, t_ns: int, pushed_ns: int, choices: Mapping[str, Choice]) -> Prediction:
-        degraded = tuple(f"{name}: {choice.reason}" for name, choice in choices.items() if choice.reason)
-        newest = {name: held.newest_ns for name, held in self._held.items()}
-        last_ns, self._last_ns = self._last_ns, newest
-        attribution = None
-        if any(choice.action == "abstain" for choice in choices.values()):
+    def _predict(self, t_ns: int, pushed_ns: int, choices: Sequence[Choice]) -> Prediction:
+        age_ms, fresh = self._ages(t_ns)
+        degraded: tuple[str, ...] = ()
+        attribution, abstains = None, False
+        for held, choice in zip(self._held, choices, strict=True):
+            if choice.reason:
+                degraded += (f"{held.branch.name}: {choice.reason}",)
+            abstains = abstains or choice.action == "abstain"
+        if abstains:
             outputs, labels = decode(self.head.tensors, {})
         else:
             self.head.run()
@@ -172,9 +174,19 @@ class Decider:
             t_ns=t_ns,
             outputs=outputs,
             labels=labels,
-            age_ms={name: inf if end_ns is None else (t_ns - end_ns) / 1e6 for name, end_ns in newest.items()},
-            fresh={name: end_ns not in {None, last_ns.get(name)} for name, end_ns in newest.items()},
+            age_ms=age_ms,
+            fresh=fresh,
             latency_ns=perf_counter_ns() - pushed_ns,
             degraded=degraded,
             attribution=attribution,
         )
+
+    def _ages(self, t_ns: int) -> tuple[dict[str, float], dict[str, bool]]:
+        """By port, how old its data is, and whether it is newer than at the previous prediction."""
+        age_ms, fresh = {}, {}
+        for held in self._held:
+            name, end_ns = held.branch.name, held.newest_ns
+            age_ms[name] = inf if end_ns is None else (t_ns - end_ns) / 1e6
+            fresh[name] = end_ns is not None and end_ns != held.told_ns
+            held.told_ns = end_ns
+        return age_ms, fresh

@@ -1,6 +1,7 @@
 """From a model's raw output tensors to what a prediction carries."""
 
 from collections.abc import Mapping
+from math import exp
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from mmedge.types import Array
 __all__ = ["activate", "decode", "to_plain_outputs"]
 
 DECIDED = 0.5
+FEW = 16  # values that are decoded one by one, as numpy takes longer to begin than they take
 
 
 def activate(tensor: Array, output: Output) -> Array:
@@ -20,7 +22,13 @@ def activate(tensor: Array, output: Output) -> Array:
         output: Its description.
     """
     values: Array = tensor[0].astype(np.float32)
-    if output.activation == "softmax":
+    if output.activation == "softmax" and values.ndim == 1 and len(values) <= FEW:
+        raw = values.tolist()
+        top = max(raw)
+        powers = [exp(value - top) for value in raw]
+        total = sum(powers)
+        values[:] = [power / total for power in powers]
+    elif output.activation == "softmax":
         values -= np.maximum.reduce(values, axis=-1, keepdims=True)
         np.exp(values, out=values)
         values /= np.add.reduce(values, axis=-1, keepdims=True)
@@ -38,16 +46,19 @@ def decode(
         tensors: Raw output tensors [1, ...] by tensor name; not kept.
         described: The model's outputs.
     """
-    outputs = {name: activate(tensors[output.tensor], output) for name, output in described.items()}
-    labels = {name: _label(outputs[name], output) for name, output in described.items() if output.labels}
+    outputs: dict[str, Array] = {}
+    labels: dict[str, str | tuple[str, ...]] = {}
+    for name, output in described.items():
+        values = outputs[name] = activate(tensors[output.tensor], output)
+        if output.labels:
+            labels[name] = _label(values, output)
     return outputs, labels
 
 
 def _label(values: Array, output: Output) -> str | tuple[str, ...]:
-    flat = values.reshape(-1)
     if output.task == "multilabel":
-        return tuple(name for name, value in zip(output.labels, flat, strict=True) if value > DECIDED)
-    return output.labels[int(flat.argmax())]
+        return tuple(name for name, value in zip(output.labels, values.reshape(-1), strict=True) if value > DECIDED)
+    return output.labels[int(values.argmax())]
 
 
 def to_plain_outputs(outputs: Mapping[str, Array], described: Mapping[str, Output]) -> dict[str, object]:

@@ -75,12 +75,20 @@ class Serial:
     def _push_sound(self, feed: AudioFeed, packet: AudioChunk) -> None:
         before = feed.accepted
         new = feed.accept(packet)
-        self._fire_grid(feed.time_of(before) - 1)
         if self._tick.port == feed.name:
             for number in feed.hops(before):
                 feed.ingest(number)
                 self._fire(feed.time_of(number))
-        while self._tick.kind == "grid" and self._next_tick is not None:
+        elif self._tick.kind == "grid":
+            self._fire_grid(feed.time_of(before) - 1)
+            self._fire_grid_with(feed, before)
+        feed.ingest()
+        if self._tick.kind == "any" and new:
+            self._fire(feed.time_of(feed.accepted))
+
+    def _fire_grid_with(self, feed: AudioFeed, before: int) -> None:
+        """The ticks of the grid for which sound came after a number, each with the sound before it."""
+        while self._next_tick is not None:
             t_ns = self._tick.at(self._next_tick)
             number = max(before, feed.number_at(t_ns))
             if number > feed.accepted:
@@ -88,9 +96,6 @@ class Serial:
             feed.ingest(number)
             self._next_tick += 1
             self._fire(t_ns)
-        feed.ingest()
-        if self._tick.kind == "any" and new:
-            self._fire(feed.time_of(feed.accepted))
 
     def _fire_grid(self, until_ns: int) -> None:
         """The ticks of the grid up to a time, for which no sound came."""

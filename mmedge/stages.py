@@ -140,7 +140,8 @@ class StageGraph:
         """End a tick: what it made for the next one becomes the value of the state ports, zeros until then."""
         for port, source in self._states.items():
             self.tensors[port][...] = self.tensors[source]
-        self.mark(self._states)
+        if self._states:
+            self.mark(self._states)
 
     def _call(self, stage: Stage) -> None:
         begin = self._clock()

@@ -72,7 +72,8 @@ class AudioChunk:
             raise InputError(f"an audio chunk is [N] float32, not {list(self.samples.shape)} {self.samples.dtype}")
         if self.rate_hz <= 0:
             raise InputError(f"an audio chunk has a positive sample rate, not {self.rate_hz}")
-        object.__setattr__(self, "t_ns", _whole_ns(self.t_ns))
+        if type(self.t_ns) is not int:
+            object.__setattr__(self, "t_ns", _whole_ns(self.t_ns))
 
     @property
     def end_ns(self) -> int:

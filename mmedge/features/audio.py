@@ -7,7 +7,7 @@ from mmedge.errors import InputError
 from mmedge.features.buffer import SampleBuffer
 from mmedge.features.frames import frame_plan
 from mmedge.features.mel import MelSettings
-from mmedge.features.ring import FrameRing
+from mmedge.features.rows import FrameRows
 from mmedge.features.settings import AudioSettings
 from mmedge.features.spectral import BLOCK, frame_features
 
@@ -61,15 +61,17 @@ class AudioFrontEnd:
         mel = settings.mel
         self._columns = columns
         self._step = columns * (1 if mel is None else mel.hop_length)
-        self._keep = settings.window_samples + self._step
+        self._window = settings.window_samples
+        self._keep = self._window + self._step
         layout = settings.tensor_layout
-        self._axes = [layout.index(axis) for axis in "CNTM" if axis in layout]
+        self._axes = tuple(layout.index(axis) for axis in "CNTM" if axis in layout)
         self._mel = mel if settings.front_end == "host" else None
         self._shape = settings.shape
         self._mean = np.array(settings.mean, np.float32)
         self._std = np.array(settings.std, np.float32)
         unchanged = not self._mean.any() and bool((self._std == 1).all())
         self._plain = unchanged or settings.front_end == "graph"
+        self._written: Array | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -77,7 +79,7 @@ class AudioFrontEnd:
         window = self.settings.window_samples
         # frames are computed in float64; kept so, they need not be converted one by one
         self._buffer = SampleBuffer(self._keep, np.float32 if self._mel is None else np.float64)
-        self._rows = None if self._mel is None else FrameRing(self._mel, window, self._columns)
+        self._rows = None if self._mel is None else FrameRows(self._mel, window, self._columns, self._normalise)
 
     @property
     def seen(self) -> int:
@@ -92,13 +94,13 @@ class AudioFrontEnd:
     @property
     def window_end(self) -> int:
         """The sample, counted from the first one, before which the newest window ends; 0 before there is one."""
-        window = self.settings.window_samples
-        return 0 if self.seen < window else self.seen - (self.seen - window) % self._step
+        seen, window = self._buffer.seen, self._window
+        return 0 if seen < window else seen - (seen - window) % self._step
 
     @property
     def ready(self) -> bool:
         """A whole window has been seen."""
-        return self.seen >= self.settings.window_samples
+        return self._buffer.seen >= self._window
 
     def push(self, samples: Array) -> None:
         """Take in the next samples; they are copied.
@@ -110,28 +112,35 @@ class AudioFrontEnd:
             InputError: The samples have another rank or dtype.
         """
         _check(samples)
-        for start in range(0, len(samples), self._keep):
-            self._buffer.push(samples[start : start + self._keep])
-            if self._rows is not None:
-                self._rows.update(self._buffer, at_least=AHEAD)
+        if len(samples) > self._keep:
+            for start in range(0, len(samples), self._keep):
+                self.push(samples[start : start + self._keep])
+            return
+        self._buffer.push(samples)
+        if self._rows is not None:
+            self._rows.update(self._buffer, at_least=AHEAD)
 
     def write(self, out: Array) -> None:
         """Write the tensor of the window that ends at :attr:`window_end`.
 
         Args:
-            out: float32 of ``settings.shape``, strided or not; stays the caller's.
+            out: float32 of ``settings.shape``, strided or not; stays the caller's, and is
+                remembered until another is given.
 
         Raises:
             InputError: No window is complete yet, or the array does not fit.
         """
-        if not self.ready:
+        end = self.window_end
+        if not end:
             raise InputError(f"{self.seen} samples are less than a window of {self.settings.window_samples}")
-        view, end = self._view(out), self.window_end
+        if out is not self._written:  # most streams write to one place
+            self._written, self._target = out, self._view(out)
+        view = self._target
         if self._rows is None:
             view[...] = self._buffer.between(end - self.settings.window_samples, end)
+            self._normalise(view)
         else:
             self._rows.write(self._buffer, end, view)
-        self._normalise(view)
 
     def window(self, samples: Array) -> Array:
         """The tensor of one whole window.
@@ -163,10 +172,10 @@ class AudioFrontEnd:
         view = out.transpose(self._axes)
         return view[0] if "C" in self.settings.tensor_layout else view
 
-    def _normalise(self, view: Array) -> None:
+    def _normalise(self, values: Array) -> None:
         if not self._plain:
-            view -= self._mean
-            view /= self._std
+            values -= self._mean
+            values /= self._std
 
 
 def _check(samples: Array) -> None:

@@ -35,10 +35,10 @@ class FilterBank:
     starts: npt.NDArray[np.intp]
 
     def energies(self, spectrum: Floats) -> Floats:
-        """[T, bins] to [T, M]."""
-        under = spectrum.take(self.bins, axis=-1)
+        """[..., bins] to [..., M]."""
+        under = spectrum.take(self.bins, -1)
         under *= self.weights
-        return np.add.reduceat(under, self.starts, axis=-1)
+        return np.add.reduceat(under, self.starts, -1)
 
 
 def filter_bank(settings: MelSettings) -> FilterBank:

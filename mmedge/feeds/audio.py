@@ -113,7 +113,8 @@ class AudioFeed:
             self.accepted += len(samples)
             self._waiting.append((self.accepted, self._epoch, samples.copy() if self._live else samples))
             self._waiting_samples += len(samples)
-            self._make_room()
+            if self._live:
+                self._make_room()
         return len(samples) > 0
 
     def ingest(self, until: int | None = None) -> None:
@@ -140,8 +141,9 @@ class AudioFeed:
 
     def fill(self) -> bool:
         """See :class:`~mmedge.feeds.feed.Feed`."""
-        end = self._base + self._front.window_end
-        if not self.ready or end == self._filled:
+        window_end = self._front.window_end
+        end = self._base + window_end
+        if not window_end or end == self._filled:
             return False
         self._front.write(self._window)
         if self._by_item:
@@ -174,7 +176,7 @@ class AudioFeed:
         return np.concatenate([np.zeros(offset, np.float32), samples])
 
     def _make_room(self) -> None:
-        while self._live and self._waiting_samples > self.waits and len(self._waiting) > 1:
+        while self._waiting_samples > self.waits and len(self._waiting) > 1:
             self._waiting_samples -= len(self._waiting.popleft()[2])
             self._dropped += 1
 

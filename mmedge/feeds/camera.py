@@ -106,8 +106,10 @@ class CameraFeed:
         """See :class:`~mmedge.feeds.feed.Feed`."""
         if self._in_ring:
             return self._fill_from_ring()
-        new, self._new = self._new, False
-        return new
+        if not self._new or not self.ready:
+            return False
+        self._new = False
+        return True
 
     def _put(self, pixels: npt.NDArray[np.uint8], t_ns: int) -> None:
         if not self._live:

@@ -60,7 +60,7 @@ class Feed(Protocol):
         """Bring what was accepted, up to a number, into the window; stages that take single items run here."""
 
     def fill(self) -> bool:
-        """Write the newest window to the graph's buffers; whether there is anything new, or newer."""
+        """Write the newest window to the graph's buffers; whether there is one, and anything in it new, or newer."""
 
 
 def open_feed(name: str, port: Port, front: FrontEnd, graph: StageGraph, *, live: bool) -> Feed:
