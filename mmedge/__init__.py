@@ -1,5 +1,7 @@
 """Runs camera-plus-audio fusion models, each encoder at its own sensor's clock."""
 
+from typing import TYPE_CHECKING, Any
+
 from mmedge.errors import (
     BackendError,
     BundleError,
@@ -42,6 +44,7 @@ __all__ = [
     "SpecError",
     "Stream",
     "StreamError",
+    "Swap",
     "TensorReading",
     "TextMessage",
     "VideoFrame",
@@ -50,3 +53,15 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mmedge.swap import Swap
+
+
+def __getattr__(name: str) -> Any:
+    """What few programs need is imported when it is asked for."""
+    if name == "Swap":
+        from mmedge.swap import Swap
+
+        return Swap
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,10 +23,12 @@ class Bundle:
     Attributes:
         path: The folder.
         manifest: What it holds.
+        sha256: Of the manifest, which has those of every file: two bundles with the same are the same. "" for a draft.
     """
 
     path: Path
     manifest: Manifest
+    sha256: str = ""
 
     def read(self, name: str) -> bytes:
         """The bytes of one listed file, hashed again as they are read.
@@ -98,7 +100,7 @@ def open_bundle(path: str | Path) -> Bundle:
     manifest = read_manifest(text, str(manifest_path))
     for name, record in manifest.files.items():
         _check_file(folder, name, record)
-    return Bundle(path=folder, manifest=manifest)
+    return Bundle(path=folder, manifest=manifest, sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 def file_record(path: Path) -> FileRecord:

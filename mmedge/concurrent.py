@@ -9,7 +9,7 @@ from mmedge.branches import Branch
 from mmedge.decide import Decider
 from mmedge.errors import ClosedError, StreamError
 from mmedge.lane import Lane
-from mmedge.predictions import Predictions
+from mmedge.predictions import Outlet
 from mmedge.timers import Deadlines, Grid, Timing
 from mmedge.types import Packet
 from mmedge.worker import Worker
@@ -32,7 +32,7 @@ class Concurrent:
     """
 
     def __init__(
-        self, name: str, branches: Mapping[str, Branch], decider: Decider, timing: Timing, predictions: Predictions
+        self, name: str, branches: Mapping[str, Branch], decider: Decider, timing: Timing, predictions: Outlet
     ) -> None:
         self._predictions = predictions
         self._ended = ""  # why

@@ -12,14 +12,13 @@ from mmedge.decode import decode
 from mmedge.errors import InputError
 from mmedge.manifest import Manifest
 from mmedge.pace import JUMP_NS
-from mmedge.predictions import Predictions
+from mmedge.predictions import Observe, Outlet
 from mmedge.stages import StageGraph
 from mmedge.types import Prediction
 
-__all__ = ["Attribute", "Decider", "Moment", "Observe"]
+__all__ = ["Attribute", "Decider", "Moment"]
 
 Attribute = Callable[[StageGraph], Mapping[str, Mapping[str, float]] | None]
-Observe = Callable[[Prediction], None]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -65,19 +64,27 @@ class Decider:
         head: The rest of the model.
         policy: What to decide on in place of each port.
         ready: Where predictions go.
+        model: What ``prediction.model`` says.
 
     Attributes:
         head: The rest of the model. Its ``tensors`` hold what the newest decision was made of.
         policy: May be replaced between two ticks, under :attr:`lock`.
         attribute: Asked at every decision, after the head ran and before states advance; what it returns becomes
             ``prediction.attribution``. It must leave the head as it is.
-        observers: Called with every prediction, in the thread that decided; must not wait for anything.
+        observers: Called with every prediction of this model, heard or not, in the thread that decided; must not wait.
         lock: Held while a decision is made.
         ticks: Predictions that were made.
+        model: What ``prediction.model`` says.
     """
 
     def __init__(
-        self, manifest: Manifest, branches: Mapping[str, Branch], head: StageGraph, policy: Policy, ready: Predictions
+        self,
+        manifest: Manifest,
+        branches: Mapping[str, Branch],
+        head: StageGraph,
+        policy: Policy,
+        ready: Outlet,
+        model: str = "",
     ) -> None:
         self.head = head
         self.policy = policy
@@ -87,6 +94,7 @@ class Decider:
         self.ticks = 0
         self._described = manifest.outputs
         self._ready = ready
+        self.model = model
         self._held = [_Held(branch) for branch in branches.values()]
         self._latest_ns: int | None = None
 
@@ -179,6 +187,7 @@ class Decider:
             latency_ns=perf_counter_ns() - pushed_ns,
             degraded=degraded,
             attribution=attribution,
+            model=self.model,
         )
 
     def _ages(self, t_ns: int) -> tuple[dict[str, float], dict[str, bool]]:

@@ -1,7 +1,7 @@
 """A loaded bundle: one-shot inference, and streams."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from time import monotonic_ns, perf_counter_ns
@@ -24,6 +24,8 @@ from mmedge.stream import Stream, StreamOptions
 from mmedge.types import Array, Prediction
 
 __all__ = ["LoadReport", "Model", "load"]
+
+DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +59,13 @@ class Model:
     Attributes:
         manifest: What the bundle says of the model.
         report: What was chosen when it was loaded.
+        id: Name, the first digits of the bundle's SHA-256, and variant: what its predictions say they are of.
     """
 
     def __init__(self, bundle: Bundle, sessions: Mapping[str, Session], report: LoadReport) -> None:
         self.manifest: Manifest = bundle.manifest
         self.report = report
+        self.id = f"{bundle.manifest.name}@{bundle.sha256[:DIGITS]}/{report.variant}"
         self._sessions: Mapping[str, Session] | None = sessions
         self._fronts: Mapping[str, FrontEnd] = _front_ends(bundle)
         self._bundle = bundle
@@ -109,6 +113,7 @@ class Model:
             age_ms=dict.fromkeys(needed, 0.0),
             fresh=dict.fromkeys(needed, True),
             latency_ns=perf_counter_ns() - begin,
+            model=self.id,
         )
 
     def _window(self, name: str, data: object) -> Array:
@@ -161,8 +166,21 @@ class Model:
             policies=policies or {},
             attribution=attribution,
             clock=clock,
+            model=self.id,
         )
         return Stream(self.manifest, self._open_sessions(), tick, self._fronts, options, self.read_baseline)
+
+    def stream_like(self, stream: Stream) -> Stream:
+        """A stream that decides when and as another one does, which may be of another model.
+
+        Raises:
+            InputError: This model has no port for its ticks.
+            BundleError: A policy needs the statistics of the bundle, which cannot be read.
+            ClosedError: The model was closed.
+        """
+        sessions, tick = self._open_sessions(), stream.tick.text
+        options = replace(stream.options, model=self.id)
+        return Stream(self.manifest, sessions, tick, self._fronts, options, self.read_baseline)
 
     def read_baseline(self) -> Baseline:
         """Calibration statistics of what the sensors share with the rest of the model; read once.

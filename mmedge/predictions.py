@@ -1,12 +1,47 @@
-"""Predictions on their way from the thread that decides to the one that fetches them."""
+"""Predictions on their way from the thread that decides to those that fetch and observe them."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Condition
+from typing import Protocol
 
 from mmedge.types import Prediction
 
-__all__ = ["Predictions"]
+__all__ = ["Observe", "Outlet", "Predictions", "Valve"]
+
+Observe = Callable[[Prediction], None]
+
+
+class Outlet(Protocol):
+    """Where predictions go."""
+
+    def put(self, prediction: Prediction) -> None:
+        """Take one."""
+
+    def close(self, error: BaseException | None = None) -> None:
+        """There will be no more, because of an error or not."""
+
+
+class Valve:
+    """An outlet that leads to another one, which may be changed at any time.
+
+    Args:
+        outlet: Where it leads at first.
+
+    Attributes:
+        outlet: Where it leads.
+    """
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.outlet = outlet
+
+    def put(self, prediction: Prediction) -> None:
+        """See :class:`Outlet`."""
+        self.outlet.put(prediction)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """See :class:`Outlet`."""
+        self.outlet.close(error)
 
 
 class Predictions:
@@ -16,11 +51,15 @@ class Predictions:
         limit: How many may wait.
 
     Attributes:
+        observers: Called with every prediction, in the thread that decided; must not wait for anything.
+        taken: How many there were.
         dropped: How many had to make room.
         closed: Nothing more comes.
     """
 
     def __init__(self, limit: int) -> None:
+        self.observers: list[Observe] = []
+        self.taken = 0
         self.dropped = 0
         self.closed = False
         self._waiting: deque[Prediction] = deque()
@@ -33,11 +72,14 @@ class Predictions:
         with self._changed:
             if self.closed:
                 return
+            self.taken += 1
             if len(self._waiting) >= self._limit:
                 self._waiting.popleft()
                 self.dropped += 1
             self._waiting.append(prediction)
             self._changed.notify()
+        for observe in self.observers:
+            observe(prediction)
 
     def poll(self) -> list[Prediction]:
         """Those that are ready, oldest first, without waiting.

@@ -136,6 +136,11 @@ class StageGraph:
         """Run one stage on what its inputs hold, whether or not anything is new: for code that measures."""
         self._call(next(stage for stage in self._stages if stage.name == name))
 
+    def warm(self) -> None:
+        """Run every stage once, uncounted, on what its inputs hold: the first run of a session allocates."""
+        for call in self._calls.values():
+            call()
+
     def feed_back(self) -> None:
         """End a tick: what it made for the next one becomes the value of the state ports, zeros until then."""
         for port, source in self._states.items():

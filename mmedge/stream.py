@@ -1,91 +1,38 @@
 """Sensor data in, predictions out: each encoder at its own sensor's rate, a decision at every tick."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import inf
-from time import monotonic_ns
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmedge.backends.base import Session
 from mmedge.baseline import Baseline
-from mmedge.branches import open_branches, open_head
-from mmedge.choices import Policy, parse_max_age
-from mmedge.concurrent import Concurrent
+from mmedge.branches import Branch
 from mmedge.decide import Decider
-from mmedge.distance import Distances
 from mmedge.errors import InputError
-from mmedge.feeds import FrontEnd, front_end
-from mmedge.health import Health, SensorHealth
-from mmedge.ladder import Ladder
+from mmedge.feeds import FrontEnd
+from mmedge.health import SensorHealth
 from mmedge.manifest import Manifest
-from mmedge.policies import merge_policies
-from mmedge.predictions import Predictions
-from mmedge.serial import Serial
+from mmedge.predictions import Observe, Predictions
 from mmedge.stages import StageGraph
 from mmedge.ticks import parse_tick
-from mmedge.timers import Timing
 from mmedge.types import Array, AudioChunk, Packet, Prediction, TensorReading, TextMessage, VideoFrame
+from mmedge.works import Engine, Parts, StreamOptions, Works
 
 if TYPE_CHECKING:
-    from mmedge.attribution import Attribution
+    from mmedge.metrics import Metrics
 
-__all__ = ["Stream", "StreamOptions"]
+__all__ = ["Stream", "StreamOptions", "Tap"]
 
 MODALITIES = {VideoFrame: "camera", AudioChunk: "audio", TensorReading: "tensor", TextMessage: "text"}
 SERIAL_WAITING = 4096  # predictions that nobody fetched; the oldest are dropped and counted beyond
 LIVE_WAITING = 256
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
-    """How a stream works; see :meth:`mmedge.Model.stream`.
-
-    Attributes:
-        live: A thread for every port, or all in the thread that pushes.
-        deadline_ms: For live streams: when a tick is decided at the latest.
-        max_age_ms: By port, or for all, instead of what the bundle declares: beyond it a port is missing.
-        policies: By port, what to do while it is missing, instead of what the bundle declares.
-        policy: What to decide on in place of each port; max_age_ms and policies have no effect beside it.
-        attribution: Every how many decisions to say what each port contributed; 0 only when asked to.
-        clock: What a live stream reads the time of its grid from, in nanoseconds.
-
-    Raises:
-        InputError: They do not fit together.
-    """
-
-    live: bool = False
-    deadline_ms: float | None = None
-    max_age_ms: Mapping[str, float] | float | None = None
-    policies: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    policy: Policy | None = None
-    attribution: int | None = None
-    clock: Callable[[], int] = monotonic_ns
-
-    def __post_init__(self) -> None:
-        if self.deadline_ms is None:
-            return
-        if not self.live:
-            raise InputError("deadline_ms needs a live stream: pushes of a serial one wait for every encode; live=True")
-        if isinstance(self.deadline_ms, bool) or not 0 < self.deadline_ms < inf:
-            raise InputError(f"deadline_ms is {self.deadline_ms!r}; expected milliseconds above 0")
-
-
-class Engine(Protocol):
-    """What does the work of a stream."""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What it counts beside the feeds."""
-
-    def push(self, name: str, packet: Packet) -> None:
-        """Take in a packet of a port."""
-
-    def close(self) -> None:
-        """Take no more packets, and end all threads."""
+Tap = Callable[[str, Packet], None]
 
 
 class Stream:
@@ -114,8 +61,12 @@ class Stream:
         baseline: Gives the statistics of the bundle, for mean embeddings and for what is unusual.
 
     Attributes:
-        branches: What depends on one port alone, by port.
-        decider: What joins them into predictions; the seam for policies, attribution and observers.
+        tick: When it decides.
+        options: How it works.
+        works: The model that decides now.
+        engine: What packets are given to: the works, or the two of a swap.
+        predictions: Where decisions wait to be fetched.
+        taps: Called with every packet before it is worked on, in the thread that pushes; must not wait, nor keep it.
     """
 
     def __init__(
@@ -127,32 +78,37 @@ class Stream:
         options: StreamOptions | None = None,
         baseline: Callable[[], Baseline] | None = None,
     ) -> None:
-        options = options or StreamOptions()
-        self._ports = manifest.ports
+        self.options = options = options or StreamOptions()
         self._names: dict[str, list[str]] = {}  # of the ports, by modality
         for name, port in manifest.ports.items():
             self._names.setdefault(port.modality, []).append(name)
-        rule = parse_tick(tick, manifest)
-        fronts = fronts or {name: front_end(port) for name, port in manifest.ports.items()}
-        self.branches = open_branches(manifest, sessions, fronts, live=options.live)
-        self._stages = [stage.name for stage in manifest.stages]
-        self._predictions = Predictions(LIVE_WAITING if options.live else SERIAL_WAITING)
-        self._health = Health(manifest.ports)
-        policy = options.policy or self._ladder(manifest, options, baseline)
-        self.decider = Decider(manifest, self.branches, open_head(manifest, sessions), policy, self._predictions)
-        self._attribution: Attribution | None = None
-        if options.attribution is not None:
-            self._attribution = _attribution(manifest, sessions, options.attribution, baseline)
-            self.decider.attribute = self._attribution
-        if baseline is not None and manifest.calibration:
-            self.decider.observers.append(Distances(baseline(), self.decider.head, self._health))
-        self._engine: Engine
-        if options.live:
-            deadline_ns = None if options.deadline_ms is None else int(options.deadline_ms * 1e6)
-            timing = Timing(tick=rule, deadline_ns=deadline_ns, clock=options.clock)
-            self._engine = Concurrent(manifest.name, self.branches, self.decider, timing, self._predictions)
-        else:
-            self._engine = Serial(manifest, self.branches, self.decider, rule)
+        self.tick = parse_tick(tick, manifest)
+        self.predictions = Predictions(LIVE_WAITING if options.live else SERIAL_WAITING)
+        self.taps: list[Tap] = []
+        self._metrics: Metrics | None = None
+        self._making = Lock()
+        parts = Parts(manifest=manifest, sessions=sessions, fronts=fronts, baseline=baseline)
+        self.works = Works(parts, self.tick, options, self.predictions)
+        self.engine: Engine = self.works
+        if _is_logged():
+            from mmedge.journal import Journal
+
+            self.observers.append(Journal(self))
+
+    @property
+    def branches(self) -> Mapping[str, Branch]:
+        """What depends on one port alone, by port."""
+        return self.works.branches
+
+    @property
+    def decider(self) -> Decider:
+        """What joins the branches into predictions; the seam for policies and attribution."""
+        return self.works.decider
+
+    @property
+    def observers(self) -> list[Observe]:
+        """Called with every prediction, in the thread that decided; must not wait for anything."""
+        return self.predictions.observers
 
     @property
     def counters(self) -> dict[str, dict[str, int]]:
@@ -162,19 +118,26 @@ class Stream:
     @property
     def totals(self) -> dict[str, int]:
         """Predictions so far, those that were dropped because nobody fetched them, and what else was counted."""
-        counts = {"ticks": self.decider.ticks, "unfetched": self._predictions.dropped, **self._engine.counts}
-        if (made := self._attribution) is not None:
-            counts |= {
-                "attributed": made.made,
-                "attribution_head_calls": made.head_calls,
-                "attribution_ns": made.work_ns,
-            }
-        return counts
+        return {"ticks": self.predictions.taken, "unfetched": self.predictions.dropped, **self.engine.counts}
 
     @property
     def health(self) -> dict[str, SensorHealth]:
         """How each sensor is, by port; may be read from any thread."""
-        return self._health.states
+        return self.works.health.states
+
+    def metrics(self) -> dict[str, Any]:
+        """Counts and histograms as JSON can hold them; see docs/observing.md. From any thread.
+
+        The first call begins to observe: call it once before the first packet to have every tick in the histograms.
+        """
+        if self._metrics is None:
+            with self._making:
+                if self._metrics is None:
+                    from mmedge.metrics import Metrics
+
+                    self._metrics = Metrics(self, list(self.branches))
+                    self.observers.append(self._metrics)
+        return self._metrics.snapshot()
 
     @property
     def runs(self) -> dict[str, int]:
@@ -214,7 +177,7 @@ class Stream:
             ClosedError: The stream was closed.
         """
         name = self._port(port, "audio")
-        settings = self._ports[name].audio
+        settings = self.works.manifest.ports[name].audio
         assert settings is not None  # _port found an audio port
         self._push(name, AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz))
 
@@ -257,13 +220,14 @@ class Stream:
         Raises:
             InputError: The stream was opened without ``attribution``.
         """
-        if self._attribution is None:
+        if self.works.attribution is None:
             raise InputError("the stream was opened without attribution; open it with model.stream(attribution=0)")
-        self._attribution.ask()
+        self.works.attribution.ask()
 
     def _push(self, name: str, packet: Packet) -> None:
-        self._health.see(name, packet)  # first, as what is wrong with it matters to the ticks that it brings
-        self._engine.push(name, packet)
+        for tap in self.taps:
+            tap(name, packet)
+        self.engine.push(name, packet)
 
     def poll(self) -> list[Prediction]:
         """The predictions that are ready, oldest first, without waiting.
@@ -271,11 +235,11 @@ class Stream:
         Raises:
             StreamError: A thread of a live stream broke; raised once, when the predictions before it were fetched.
         """
-        return self._predictions.poll()
+        return self.predictions.poll()
 
     def __iter__(self) -> Iterator[Prediction]:
         """Predictions as they come, until the stream is closed; raises as :meth:`poll` does."""
-        return iter(self._predictions)
+        return iter(self.predictions)
 
     def close(self) -> None:
         """Take no more packets; iteration ends when the predictions that are ready were fetched.
@@ -283,8 +247,8 @@ class Stream:
         May be called from any thread, and again. The threads of a live stream have ended when it returns, after at most
         the encode that each of them was at.
         """
-        self._engine.close()
-        self._predictions.close()
+        self.engine.close()
+        self.predictions.close()
 
     def __enter__(self) -> "Stream":
         return self
@@ -294,21 +258,10 @@ class Stream:
     ) -> None:
         self.close()
 
-    def _ladder(self, manifest: Manifest, options: StreamOptions, baseline: Callable[[], Baseline] | None) -> Ladder:
-        limits = parse_max_age(options.max_age_ms, self.branches)
-        policies = merge_policies(manifest.policies, options.policies, limits, self.branches)
-        means = {}
-        if wanted := [name for name, policy in policies.items() if "mean" in policy.missing]:
-            if baseline is None:
-                raise InputError(f"the policy of {wanted[0]} needs its mean embedding; open the stream of a bundle")
-            read = baseline()
-            means = {name: read.mean(name) for name in wanted}
-        return Ladder(policies, means, self._health.at)
-
     def _graphs(self) -> list[tuple[str, StageGraph]]:
         """Each stage and the graph that it is part of, in the manifest's order."""
-        graphs = [self.decider.head, *(branch.graph for branch in self.branches.values())]
-        return [(name, next(graph for graph in graphs if name in graph.runs)) for name in self._stages]
+        names, graphs = [stage.name for stage in self.works.manifest.stages], self.works.graphs
+        return [(name, next(graph for graph in graphs if name in graph.runs)) for name in names]
 
     def _port(self, given: str | None, modality: str) -> str:
         names = self._names.get(modality, [])
@@ -320,11 +273,7 @@ class Stream:
         return given
 
 
-def _attribution(
-    manifest: Manifest, sessions: Mapping[str, Session], every: int, baseline: Callable[[], Baseline] | None
-) -> "Attribution":
-    from mmedge.attribution import Attribution
-
-    if baseline is None:
-        raise InputError("attribution needs the mean embeddings of a bundle; open the stream with model.stream()")
-    return Attribution(manifest, sessions, baseline(), every)
+def _is_logged() -> bool:
+    """Whether the program has set up logging, for mmedge or for all."""
+    logging = sys.modules.get("logging")
+    return logging is not None and logging.getLogger("mmedge").hasHandlers()

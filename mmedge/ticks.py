@@ -25,11 +25,13 @@ class Tick:
             "any" is every packet.
         port: The port that is followed.
         rate_hz: Decisions per second, as far as they are known beforehand; 0 if not.
+        text: As :func:`parse_tick` reads it.
     """
 
     kind: Literal["audio", "camera", "tensor", "grid", "any"]
     port: str | None
     rate_hz: Fraction
+    text: str
 
     def at(self, number: int) -> int:
         """Time of a tick of the grid, by its number since time 0."""
@@ -52,12 +54,12 @@ def parse_tick(text: str | None, manifest: Manifest) -> Tick:
         present = {port.modality for port in ports.values()}
         text = next((kind for kind in FOLLOWED if kind in present), "any")
     if text == "any":
-        return Tick(kind="any", port=None, rate_hz=Fraction(0))
+        return Tick(kind="any", port=None, rate_hz=Fraction(0), text=text)
     if rate := re.fullmatch(r"(\d+(?:\.\d+)?) ?hz", text.lower()):
         rate_hz = Fraction(rate[1])
         if not 0 < rate_hz <= MAX_RATE_HZ:
             raise InputError(f"tick = {text!r}: the rate must be above 0 and at most {MAX_RATE_HZ} Hz")
-        return Tick(kind="grid", port=None, rate_hz=rate_hz)
+        return Tick(kind="grid", port=None, rate_hz=rate_hz, text=text)
     if text not in FOLLOWED:
         raise InputError(f"tick = {text!r} is not known; expected {EXPECTED}")
     name = next((name for name, port in ports.items() if port.modality == text), None)
@@ -65,8 +67,8 @@ def parse_tick(text: str | None, manifest: Manifest) -> Tick:
         raise InputError(f"tick = {text!r}, but the model has no {text} port; expected {EXPECTED}")
     port = ports[name]
     if port.audio is not None:
-        return Tick(kind="audio", port=name, rate_hz=Fraction(port.audio.rate_hz, port.audio.hop_samples))
+        return Tick(kind="audio", port=name, rate_hz=Fraction(port.audio.rate_hz, port.audio.hop_samples), text=text)
     paced = port.camera or port.tensor
     assert paced is not None  # the port is one of the three
     kind: Literal["camera", "tensor"] = "camera" if port.camera else "tensor"
-    return Tick(kind=kind, port=name, rate_hz=Fraction(paced.rate_hz).limit_denominator(1000))
+    return Tick(kind=kind, port=name, rate_hz=Fraction(paced.rate_hz).limit_denominator(1000), text=text)

@@ -161,6 +161,7 @@ class Prediction:
         degraded: What is wrong with what it was made of, one reason each, beginning with the port; empty if nothing is.
         attribution: How much each port contributed, by output and port, see :class:`mmedge.attribution.Attribution`;
             None where it was not asked for.
+        model: Which model made it, all of it: ``model.id``; "" where that has none.
     """
 
     t_ns: int
@@ -171,6 +172,7 @@ class Prediction:
     latency_ns: int
     degraded: tuple[str, ...] = ()
     attribution: Mapping[str, Mapping[str, float]] | None = None
+    model: str = ""
 
     @property
     def abstained(self) -> bool:

@@ -49,6 +49,7 @@ class Worker:
         """Wait until it has ended; returns at once in the thread itself."""
         if self._thread is not current_thread() and self._thread.ident is not None:
             self._thread.join()
+            self._work = self._failed = _nothing  # what it held of its stream is free at once, without the collector
 
     def _run(self) -> None:
         try:
@@ -64,3 +65,7 @@ class Worker:
             return self._tokens.get(timeout=wait_s) is WORK
         except Empty:
             return True
+
+
+def _nothing(*_: object) -> None:
+    pass

@@ -20,6 +20,7 @@ HEAVY = {
     "tensorrt_rtx": {"mmedge/backends/trt.py", "export/mmedge_export/engines/build_process.py"},
     "cuda": {"mmedge/backends/cuda.py"},
     "av": {"mmedge/sources/media.py"},
+    "prometheus_client": {"mmedge/exposition.py"},
     "gi": {"mmedge/sources/gstreamer.py"},
     "sounddevice": {"mmedge/sources/microphone.py"},
     "soxr": {"mmedge/sources/resample.py"},
