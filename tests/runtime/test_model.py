@@ -122,6 +122,7 @@ def test_running_a_bundle_never_loads_torch_or_onnx(reference_bundle):
 
 def test_the_public_names_are_those_listed_and_each_is_documented():
     public = {n for n, value in vars(mmedge).items() if not n.startswith("_") and not isinstance(value, ModuleType)}
-    assert public == set(mmedge.__all__)
+    public -= {"Any", "TYPE_CHECKING"}
+    assert public | {"Swap"} == set(mmedge.__all__)  # that one is imported when it is asked for
     assert {name for name in mmedge.errors.__all__ if name.endswith("Error")} <= public
     assert all(getattr(mmedge, name).__doc__ for name in public)

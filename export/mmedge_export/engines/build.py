@@ -89,6 +89,12 @@ def variants_for(bundle: Bundle, target: Target, wanted: Sequence[str]) -> tuple
     variants = bundle.manifest.variants
     if unknown := [name for name in wanted if name not in variants]:
         raise InputError(f"{bundle.path} has no variant {unknown[0]!r}; expected {', '.join(variants)}")
+    for name in wanted:  # fp32 graphs of bundles from before there were engines are not listed as fit
+        if variants[name].stages and not {target.library, "tensorrt"} & set(variants[name].backends):
+            made_for = ", ".join(variants[name].backends)
+            raise InputError(
+                f"variant {name} is made for {made_for}, not for {target.library}; choose another --variant"
+            )
     fitting = tuple(wanted) or tuple(
         name for name, variant in variants.items() if {target.library, "tensorrt"} & set(variant.backends)
     )
