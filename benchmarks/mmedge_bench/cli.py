@@ -8,7 +8,7 @@ import click
 
 from mmedge.console import Steps, as_json, table
 from mmedge.errors import InputError
-from mmedge_bench.scenarios import SCENARIOS
+from mmedge_bench.scenarios import SCENARIOS, Scenario
 
 __all__ = ["bench_command"]
 
@@ -83,11 +83,7 @@ def run_command(
     for path, suffix in ((output, ".json"), (page, ".html")):
         _can_be_written(path, suffix)
     rates = parse_rates(told["rates"], open_bundle(bundle).manifest) if told["rates"] else {}
-    chosen = [s for s in SCENARIOS if (s.name in told["scenarios"] if told["scenarios"] else s.by_default)]
-    scenarios = [
-        replace(s, seconds=(told["seconds"] or s.seconds) if s.seconds else 0, rounds=told["rounds"] or s.rounds)
-        for s in chosen
-    ]
+    scenarios = _scenarios(told["scenarios"], told["seconds"], told["rounds"])
     plan = Plan(
         bundle=bundle,
         checkpoint=checkpoint,
@@ -95,7 +91,7 @@ def run_command(
         tick=told["tick"],
         rates_hz=rates,
         threads=told["threads"],
-        scenarios=tuple(scenarios),
+        scenarios=scenarios,
         peers=told["peers"],
     )
     with Steps(quiet=json_output) as steps:
@@ -121,6 +117,15 @@ def run_command(
         click.echo(f"warning: {warning}")
     for path in filter(None, (output, page)):
         click.echo(f"written: {path}")
+
+
+def _scenarios(names: tuple[str, ...], seconds: float | None, rounds: int | None) -> tuple[Scenario, ...]:
+    """Those that were named, or those that are run by default, with what is to be otherwise."""
+    chosen = [scenario for scenario in SCENARIOS if (scenario.name in names if names else scenario.by_default)]
+    return tuple(
+        replace(each, seconds=(seconds or each.seconds) if each.seconds else 0, rounds=rounds or each.rounds)
+        for each in chosen
+    )
 
 
 @bench_command.command("compare", short_help="Say what changed between two results, beyond noise.")
