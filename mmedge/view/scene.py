@@ -154,9 +154,7 @@ class Scene:
                 name: [_rounded(each.outputs.get(name)) for each in predictions]
                 for name in self._stream.works.manifest.outputs
             },
-            "ages": {
-                name: [_finite(each.age_ms.get(name)) for each in predictions] for name in self._stream.branches
-            },
+            "ages": {name: [_finite(each.age_ms.get(name)) for each in predictions] for name in self._stream.branches},
             "degraded": [bool(each.degraded) for each in predictions],
         }
 

@@ -92,7 +92,7 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 32
 
-    def __init__(  # noqa: PLR0913 - what it serves
+    def __init__(
         self,
         host: str,
         port: int,
@@ -177,10 +177,10 @@ class _Handler(BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return "mmedge"
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
-    def do_GET(self) -> None:  # noqa: N802 - the name of the base class
+    def do_GET(self) -> None:
         server = self.server
         if not server.is_own_name(self.headers.get("Host")):
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "open the page by the address that mmedge has printed")

@@ -54,9 +54,9 @@ class Spectrogram:
         heights = np.abs(np.fft.rfft(frames * self._window, axis=1)) * self._scale
         loudest = np.stack([heights[:, low:high].max(axis=1) for low, high in self._bins], axis=1)
         decibels = 20 * np.log10(np.maximum(loudest, 1e-6))
-        columns: npt.NDArray[np.uint8] = np.clip(
-            255 * (decibels - FLOOR_DB) / (CEILING_DB - FLOOR_DB), 0, 255
-        ).astype(np.uint8)
+        columns: npt.NDArray[np.uint8] = np.clip(255 * (decibels - FLOOR_DB) / (CEILING_DB - FLOOR_DB), 0, 255).astype(
+            np.uint8
+        )
         return columns
 
 
