@@ -52,13 +52,14 @@ def stopped_by_signals(stop: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def telling(arrivals: Arrivals) -> Iterator[None]:
+def telling(arrivals: Arrivals, tell: Callable[[SourceEvent], object] | None = None) -> Iterator[None]:
     """Print changes of state on stderr, those that have happened already included.
 
     Args:
         arrivals: The live sources.
+        tell: Told instead.
     """
-    arrivals.listen(_tell)
+    arrivals.listen(tell or _tell)
     try:
         yield
     finally:

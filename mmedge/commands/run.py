@@ -13,6 +13,7 @@ import click
 
 from mmedge.commands.live_console import counted, stopped_by_signals, telling
 from mmedge.commands.policy_options import parse_ages, parse_policies
+from mmedge.commands.watching import logged, metered, tell_sensor, viewed, watch_options
 from mmedge.decode import to_plain_outputs
 from mmedge.errors import InputError, MmedgeError, ShortSourceError
 from mmedge.live import LiveRun
@@ -49,6 +50,7 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 @click.option("--max-age", multiple=True, help="When it is missing: sound=300, in milliseconds; may be repeated.")
 @click.option("--attribution", type=int, help="Say of every n-th decision how much each sensor contributed (JSON).")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
+@watch_options
 def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) -> None:
     """Run BUNDLE on sensors in real time, or on a recording in its own, and print what it decides.
 
@@ -62,13 +64,17 @@ def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) 
         "max_age_ms": parse_ages(options.pop("max_age")) or None,
         "attribution": options.pop("attribution"),
     }
+    log, metrics, view, view_host = (options.pop(name) for name in ("log", "metrics", "view", "view_host"))
     with ExitStack() as stack:
+        stack.enter_context(logged(log))
         model = stack.enter_context(load(bundle, variant=variant))
         run: Run | LiveRun = open_run(model, stream=stream, **options)
         stack.callback(run.close)
         if isinstance(run, LiveRun):
             stack.enter_context(stopped_by_signals(run.stop))
-            stack.enter_context(telling(run.arrivals))
+            stack.enter_context(telling(run.arrivals, tell_sensor if log else None))
+        stack.enter_context(metered(run, metrics))
+        stack.enter_context(viewed(run, view, view_host))
         predictions = _one_or_more(run, *given)
         if jsonl is None:
             _print_changes(predictions, model.manifest, run.arrivals.origin_ns if isinstance(run, LiveRun) else 0)

@@ -1,6 +1,6 @@
 """The page's style sheet: system fonts, one accent, label colours that colour-blind people can tell apart."""
 
-__all__ = ["STYLE"]
+__all__ = ["COLORS", "LABELS", "STYLE", "TEXT"]
 
 # Label colours after Okabe and Ito, Color Universal Design (2008); the first is a neutral grey, for "nothing".
 LABELS = (
