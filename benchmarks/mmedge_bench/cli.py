@@ -1,14 +1,19 @@
 """``mmedge bench``."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmedge.console import Steps, as_json, table
 from mmedge.errors import InputError
 from mmedge_bench.scenarios import SCENARIOS, Scenario
+
+if TYPE_CHECKING:
+    from mmedge_bench.result import Result
+    from mmedge_bench.summary import Row
 
 __all__ = ["bench_command"]
 
@@ -78,7 +83,7 @@ def run_command(
     from mmedge_bench.remembered import remember
     from mmedge_bench.result import write_result, write_whole
     from mmedge_bench.suite import Plan, run_suite
-    from mmedge_bench.summary import COLUMNS, engine_only, summarize, to_rows
+    from mmedge_bench.summary import summarize
 
     for path, suffix in ((output, ".json"), (page, ".html")):
         _can_be_written(path, suffix)
@@ -107,16 +112,21 @@ def run_command(
     if json_output:
         click.echo(as_json(summary))
         return
-    click.echo("\n" + table(COLUMNS, to_rows(summary), left=(0,)))
-    for contestant in result.contestants:
-        if contestant.skipped:
-            click.echo(f"skipped: {contestant.name}: {contestant.skipped}")
-    if told["trtexec"]:
-        click.echo(engine_only(result))
-    for warning in result.warnings:
-        click.echo(f"warning: {warning}")
+    for line in _told(result, summary, engine=told["trtexec"]):
+        click.echo(line)
     for path in filter(None, (output, page)):
         click.echo(f"written: {path}")
+
+
+def _told(result: "Result", summary: "Sequence[Row]", *, engine: bool) -> Iterator[str]:
+    """What a person reads of a result."""
+    from mmedge_bench.summary import COLUMNS, engine_only, to_rows
+
+    yield "\n" + table(COLUMNS, to_rows(summary), left=(0,))
+    yield from (f"skipped: {each.name}: {each.skipped}" for each in result.contestants if each.skipped)
+    if engine:
+        yield engine_only(result)
+    yield from (f"warning: {warning}" for warning in result.warnings)
 
 
 def _scenarios(names: tuple[str, ...], seconds: float | None, rounds: int | None) -> tuple[Scenario, ...]:
