@@ -17,9 +17,9 @@ demo: $(READY)  ## the whole way, end to end: checkpoint to decisions and a repo
 	$(BIN)/mmedge demo -o $(DEMO)
 
 test: $(READY_DEV)  ## tests that any machine can run
-	$(BIN)/pytest -n auto -m "not data" $(ARGS)
+	$(BIN)/pytest -n auto -m "not data and not slow" $(ARGS)
 
-test-all: $(READY_DEV)  ## also those that need the recordings in MMEDGE_DATA
+test-all: $(READY_DEV)  ## also the slow ones, and those that need the recordings in MMEDGE_DATA
 	$(BIN)/pytest -n auto $(ARGS)
 
 lint: $(READY_DEV)  ## style, types and import contracts
