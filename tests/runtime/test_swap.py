@@ -283,9 +283,7 @@ def test_a_model_with_other_sensors_is_refused(duo, other):
     ports = {name: port for name, port in other.manifest.ports.items() if name != "lidar"}
     object.__setattr__(other.manifest, "ports", ports)
     object.__setattr__(other.manifest, "stages", ())
-    with pytest.raises(
-        InputError, match=r"duo has other sensors: .*; the stream is of .*lidar \(tensor \[3\] float32\)"
-    ):
+    with pytest.raises(InputError, match=r"duo has other sensors: .*; the stream is of .*lidar \(tensor \[3\]"):
         mmedge.Swap(stream, other)
     with pytest.raises(InputError, match="no times of their own"):
         mmedge.Swap(duo.stream("any"), other)
