@@ -30,10 +30,12 @@ class Valve:
 
     Attributes:
         outlet: Where it leads.
+        seam_ns: A swap's: the newest tick that was told before this one's predictions were; None when that is past.
     """
 
     def __init__(self, outlet: Outlet) -> None:
         self.outlet = outlet
+        self.seam_ns: int | None = None
 
     def put(self, prediction: Prediction) -> None:
         """See :class:`Outlet`."""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from threading import Lock
+from threading import Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,7 @@ class Stream:
         works: The model that decides now.
         engine: What packets are given to: the works, or the two of a swap.
         predictions: Where decisions wait to be fetched.
+        exchanging: Held while a swap takes in a decision, or changes who is heard; one for all swaps of the stream.
         taps: Called with every packet before it is worked on, in the thread that pushes; must not wait, nor keep it.
     """
 
@@ -87,6 +88,7 @@ class Stream:
         self.taps: list[Tap] = []
         self._metrics: Metrics | None = None
         self._making = Lock()
+        self.exchanging = RLock()
         parts = Parts(manifest=manifest, sessions=sessions, fronts=fronts, baseline=baseline)
         self.works = Works(parts, self.tick, options, self.predictions)
         self.engine: Engine = self.works

@@ -129,17 +129,17 @@ class Swap:
         self._begun_ns = [_work_ns(works) for works in self._works]
         self._sides = (_Side(self, 0, stream.works.valve), _Side(self, 1, shadow.works.valve))
         self._compared = Comparison()
-        self._changed = Condition(RLock())
+        self._changed = Condition(stream.exchanging)
         self._heard = 0
-        self._seam_ns: int | None = None  # the newest tick that was told before the switch
         self._told_ns: int | None = None
         self._by_time = stream.tick.kind != "any"
         self._first_ns: int | None = None  # tick of the new model's first decision
         self._caught_up = self._closed = False
         self._closing = Lock()
         self._final: SwapReport | None = None
-        for side in self._sides:
-            side.valve.outlet = side
+        with self._changed:
+            for side in self._sides:
+                side.valve.outlet = side
         stream.engine = _Both(self, self._works, list(stream.branches), live=stream.options.live)
         tell("INFO", "swap", "a new model runs beside the old one", model=self._name(1))
 
@@ -234,8 +234,8 @@ class Swap:
                 other.valve.outlet = Predictions(1)  # nothing comes any more, and nothing is held by it
                 kept_name = self._name(self._heard)
                 self._works = ()  # what is exchanged later is not held by what exchanged it before
-                self._sides[0].waiting.clear()
-                self._sides[1].waiting.clear()
+                for side in self._sides:
+                    side.waiting.clear()
         tell("INFO", "swap", "one model is left", model=kept_name)
 
     def __enter__(self) -> "Swap":
@@ -249,15 +249,18 @@ class Swap:
     def take(self, index: int, prediction: Prediction) -> None:
         """What one of the models has decided, in the thread that decided."""
         with self._changed:
-            t_ns = prediction.t_ns
-            if index == self._heard and not (self._by_time and _is_past(t_ns, self._seam_ns)):
-                self._seam_ns = None
+            side, t_ns = self._sides[index], prediction.t_ns
+            if side.valve.outlet is not side:  # it was on its way here when the next swap began
+                side.valve.outlet.put(prediction)
+                return
+            if index == self._heard and not (self._by_time and _is_past(t_ns, side.valve.seam_ns)):
+                side.valve.seam_ns = None
                 self._tell(prediction)
             elif index != self._heard and not _is_past(t_ns, self._told_ns):
-                self._sides[index].waiting.append(prediction)
+                side.waiting.append(prediction)
             if self._closed:
-                if index == self._heard and self._seam_ns is None:  # nothing is left to do here
-                    self._sides[index].valve.outlet = self._stream.predictions
+                if index == self._heard and side.valve.seam_ns is None:  # nothing is left to do here
+                    side.valve.outlet = self._stream.predictions
                 return
             self._compared.add(index, prediction)
             if not self._caught_up:
@@ -300,7 +303,7 @@ class Swap:
             raise ClosedError("the swap is over; make a new one with mmedge.Swap(stream, model)")
         if self._heard == to:
             return
-        self._heard, self._seam_ns = to, self._told_ns
+        self._heard, self._sides[to].valve.seam_ns = to, self._told_ns
         self._stream.works = self._works[to]
         waiting = self._sides[to].waiting
         while waiting:  # it was further than the other one

@@ -18,7 +18,7 @@ from mmedge.types import NS
 from mmedge_bench.feeding import Feeder, open_sessions
 from mmedge_bench.processor import made_with
 
-__all__ = ["Steady", "main", "measure_steady"]
+__all__ = ["AHEAD", "Steady", "main", "measure_steady", "resident_kib"]
 
 AHEAD = 4  # hops that may be pushed and not decided yet
 
@@ -68,7 +68,7 @@ def measure_steady(bundle: Path, minutes: int) -> Steady:
                 sleep(0.0002)
             stream.poll()
             if (number + 1) % per_minute == 0:
-                rss.append(_resident_kib() / 1024)
+                rss.append(resident_kib() / 1024)
         totals, dropped = stream.totals, sum(counts["dropped"] for counts in stream.counters.values())
     third = len(rss) // 3
     growth = median(rss[-third:]) - median(rss[third : 2 * third])
@@ -83,7 +83,8 @@ def measure_steady(bundle: Path, minutes: int) -> Steady:
     )
 
 
-def _resident_kib() -> int:
+def resident_kib() -> int:
+    """Memory of this process that is resident."""
     with Path("/proc/self/status").open(encoding="utf-8") as status:
         line = next(line for line in status if line.startswith("VmRSS"))
     return int(line.split()[1])
