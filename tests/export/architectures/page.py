@@ -63,7 +63,7 @@ def saving(manifest: Manifest) -> float:
 def _items(manifest: Manifest, stage: Stage) -> int:
     """Runs of a stage in one run of the whole model."""
     made = [manifest.tensors[name] for name in stage.outputs] if stage.per_item else []
-    return max((spec.shape[spec.window_axis] for spec in made if spec.window_axis is not None), default=1)
+    return max((spec.items for spec in made), default=1)
 
 
 def _shape(shape: tuple[int, ...]) -> str:
