@@ -189,7 +189,7 @@ ARCHITECTURES = [
         name="ConvNeXt for each frame, a GRU over them, and wav2vec2-BERT",
         factory="watching:convnext_window_and_wav2vec2_bert",
         inputs=camera(frames=4) + mels(frames=40, bins=80),
-        stages=("image.item", "image", "audio", "head"),
+        stages=("image.item", "image", "audio.item", "audio", "head"),
     ),
     Architecture(
         name="Perceiver, multimodal",
