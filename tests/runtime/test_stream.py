@@ -318,7 +318,7 @@ def test_a_closed_stream_refuses_pushes(model):
 
 
 def test_a_push_allocates_no_large_array(model):
-    """The largest tensor on the way is a picture of 1280 x 720; what Python and small vectors take is a few KiB."""
+    """The largest tensor on the way is a picture of 1280 x 720; what Python and small vectors take depends on numpy."""
     stream = warm(model)
     pixels = np.zeros((720, 1280, 3), np.uint8)
     chunks = [sound(320, seed=i) for i in range(12)]
@@ -335,4 +335,4 @@ def test_a_push_allocates_no_large_array(model):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak - before < 64 * 1024
+    assert peak - before < 160 * 1024  # 40 KiB with numpy 2.4, 105 KiB with numpy 2.2; the picture has 2700

@@ -17,7 +17,10 @@ from mmedge.backends.trt import TrtSession
 from mmedge.bundle import open_bundle
 
 ROOT = Path(__file__).parents[2]
-API = {path.stem: set(path.read_text().split()) for path in (ROOT / "tests/doubles/tensorrt_api").glob("*.txt")}
+API = {
+    path.stem: set(path.read_text().split())
+    for path in (Path(__file__).parents[1] / "doubles/tensorrt_api").glob("*.txt")
+}
 ONLY_RTX = {  # used behind a question whether they are there
     "CudaGraphStrategy", "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE", "EngineValidity.INVALID",
     "EngineInvalidityDiagnostics", "ICudaEngine.create_runtime_config", "IRuntimeConfig.cuda_graph_strategy",
@@ -282,6 +285,8 @@ def names_of_the_library(path: Path) -> set[str]:
 @pytest.mark.parametrize("version", sorted(API))
 @pytest.mark.parametrize("path", ["mmedge/backends/trt.py", "export/mmedge_export/engines/build_process.py"])
 def test_every_name_of_the_library_exists_in_every_version(path, version):
+    if not (ROOT / path).is_file():
+        pytest.skip("the source is not beside the tests")
     used = names_of_the_library(ROOT / path)
     assert len(used) > 15
     common = used if version.startswith("rtx") else used - ONLY_RTX
