@@ -15,7 +15,7 @@ from mmedge.features.settings import AudioSettings, CameraSettings, StateSetting
 from mmedge.feeds import front_end
 from mmedge.manifest import SCHEMA, FileRecord, Manifest, Output, Port, Stage, TensorSpec, Variant
 from mmedge.stream import Stream, StreamOptions
-from mmedge.types import NS
+from mmedge.types import NS, Prediction
 
 FRAMES = 3
 WINDOW = 320
@@ -23,6 +23,8 @@ HOP = 160
 RATE_HZ = 16000
 CAMERA_HZ = 100
 T0 = 7 * NS
+HOP_NS = HOP * NS // RATE_HZ
+CAMERA_NS = NS // CAMERA_HZ
 WEIGHTS = np.array([1, 2, 4], np.float32)
 Array = npt.NDArray[np.float32]
 
@@ -188,6 +190,24 @@ def until(condition: Callable[[], object], timeout_s: float = 5) -> None:
     while not condition():
         assert monotonic() < end, "it did not happen"
         sleep(0.0005)
+
+
+def push_hops(stream: Stream, hops: int, first: int = 0) -> None:
+    """Sound of the duo, hop by hop from a number on."""
+    for i in range(first, first + hops):
+        stream.push_audio(sound(HOP, seed=i), T0 + i * HOP_NS)
+
+
+def predictions(stream: Stream, count: int) -> list[Prediction]:
+    """The next predictions, as soon as there are so many."""
+    got = []
+
+    def enough():
+        got.extend(stream.poll())
+        return len(got) >= count
+
+    until(enough)
+    return got
 
 
 def baseline(*, real: bool = True) -> Baseline:

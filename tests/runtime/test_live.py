@@ -5,42 +5,38 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from threading import Thread
 from time import monotonic_ns, sleep
 
 import numpy as np
 import pytest
-from duo import CAMERA_HZ, FRAMES, HOP, RATE_HZ, T0, WINDOW, Duo, gray, picture, sound, until, whole
+from duo import (
+    CAMERA_NS,
+    FRAMES,
+    HOP,
+    HOP_NS,
+    RATE_HZ,
+    T0,
+    WINDOW,
+    Duo,
+    gray,
+    picture,
+    predictions,
+    push_hops,
+    sound,
+    until,
+    whole,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mmedge
 from mmedge.types import NS
 
-HOP_NS = HOP * NS // RATE_HZ
-CAMERA_NS = NS // CAMERA_HZ
-
 
 def names_of_threads():
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("mmedge-duo"))
-
-
-def hear(stream, hops, first=0):
-    for i in range(first, first + hops):
-        stream.push_audio(sound(HOP, seed=i), T0 + i * HOP_NS)
-
-
-def predictions(stream, count):
-    got = []
-
-    def enough():
-        got.extend(stream.poll())
-        return len(got) >= count
-
-    until(enough)
-    return got
 
 
 def test_a_tick_is_decided_while_the_camera_encoder_is_at_work(duo):
@@ -50,14 +46,14 @@ def test_a_tick_is_decided_while_the_camera_encoder_is_at_work(duo):
     duo.image.busy.clear()
     stream.push_frame(picture(9), T0 + CAMERA_NS)
     assert duo.image.busy.wait(5)
-    hear(stream, 5)
+    push_hops(stream, 5)
     held = predictions(stream, 5)
     assert [p.age_ms["image"] for p in held] == [10, 20, 30, 40, 50]
     assert not any(p.fresh["image"] for p in held)
     assert all(p.fresh["audio"] and p.age_ms["audio"] == 0 for p in held)
     duo.image.open.set()
     until(lambda: stream.branches["image"].newest[1] == T0 + CAMERA_NS)
-    hear(stream, 1, first=5)
+    push_hops(stream, 1, first=5)
     (after,) = predictions(stream, 1)
     assert (after.age_ms["image"], after.fresh["image"]) == (50, True)
 
@@ -175,14 +171,14 @@ def test_threads_are_named_and_gone_after_close(duo):
     stream.close()
     assert names_of_threads() == []
     with pytest.raises(mmedge.ClosedError, match="was closed; open a new one"):
-        hear(stream, 1)
+        push_hops(stream, 1)
 
 
 def test_closing_waits_for_an_encode_that_is_running(duo):
     stream = duo.warm()
     duo.audio.open.clear()
     duo.audio.busy.clear()
-    hear(stream, 1)
+    push_hops(stream, 1)
     assert duo.audio.busy.wait(5)
     closers = [Thread(target=stream.close) for _ in range(2)]
     for thread in closers:
@@ -198,7 +194,7 @@ def test_closing_waits_for_an_encode_that_is_running(duo):
 def test_a_stream_may_be_closed_by_the_thread_that_decides(duo):
     stream = duo.warm()
     stream.decider.observers.append(lambda _: stream.close())
-    hear(stream, 1)
+    push_hops(stream, 1)
     assert len(list(stream)) == 2
     until(lambda: names_of_threads() == [])
 
@@ -213,7 +209,7 @@ def test_a_thread_that_breaks_is_one_error_where_predictions_are_fetched(duo, pa
     getattr(duo, part).before = fail
     stream.push_frame(picture(5), T0 + CAMERA_NS)
     with suppress(mmedge.ClosedError):  # the picture may have broken its thread by now
-        hear(stream, 1)
+        push_hops(stream, 1)
     with pytest.raises(mmedge.StreamError, match=f"thread for {part} broke: stage cannot") as raised:
         list(stream)
     assert isinstance(raised.value.__cause__, mmedge.BundleError)
@@ -230,7 +226,7 @@ def test_a_nan_is_counted_and_what_it_was_in_taken_as_lost(duo):
     chunk[7] = np.nan
     stream.push_audio(chunk, T0)
     stream.push_tensor(np.full(3, np.inf, np.float32), T0 + NS)
-    hear(stream, 1, first=1)
+    push_hops(stream, 1, first=1)
     *_, after = predictions(stream, 3)
     assert stream.counters["audio"] | {"invalid": 1, "lost_samples": HOP} == stream.counters["audio"]
     assert stream.counters["lidar"]["invalid"] == 1
@@ -253,7 +249,7 @@ def test_what_does_not_fit_is_refused_where_it_is_pushed(duo, method, data, text
     stream = duo.warm()
     with pytest.raises(mmedge.InputError, match=text):
         getattr(stream, method)(data, T0 + NS // 100)
-    hear(stream, 1)
+    push_hops(stream, 1)
     assert len(predictions(stream, 2)) == 2
 
 
@@ -278,7 +274,7 @@ def test_sound_that_waits_too_long_brings_one_decision_on_the_newest(duo):
     stream.poll()
     duo.audio.open.clear()
     duo.audio.busy.clear()
-    hear(stream, 4)
+    push_hops(stream, 4)
     assert duo.audio.busy.wait(5)
     sleep(0.11)
     duo.audio.open.set()
@@ -291,115 +287,17 @@ def test_sound_that_waits_too_long_brings_one_decision_on_the_newest(duo):
 def test_more_than_a_second_of_sound_that_nobody_encodes_makes_the_oldest_go(duo):
     stream = duo.warm()
     duo.audio.open.clear()
-    hear(stream, 130)
+    push_hops(stream, 130)
     assert 28 <= stream.counters["audio"]["dropped"] <= 31
     duo.audio.open.set()
     until(lambda: stream.branches["audio"].newest[1] == T0 + 130 * HOP_NS)
     np.testing.assert_array_equal(duo.audio.given[-1][0][0, -HOP:], sound(HOP, seed=129))
 
 
-def test_ticks_of_a_grid_go_on_when_no_sensor_gives_anything(duo):
-    stream = duo.warm("200hz")
-    made = predictions(stream, 20)
-    assert all(b.t_ns - a.t_ns == 5_000_000 for a, b in pairwise(made))
-    assert all(b.age_ms["audio"] > a.age_ms["audio"] for a, b in pairwise(made))
-    assert all(p.latency_ns > 0 for p in made)
-
-
-def test_a_grid_follows_a_clock_that_is_set(duo):
-    offset = [0]
-    stream = duo.warm("200hz", clock=lambda: monotonic_ns() + offset[0])
-    first = predictions(stream, 3)
-    for step in (3600 * NS, -7200 * NS):
-        before_ns, offset[0] = monotonic_ns() + offset[0], offset[0] + step
-        until(lambda: stream.poll() or True)
-        got = predictions(stream, 8)
-        assert abs(got[-1].t_ns - before_ns - step) < NS
-    assert stream.totals["clock_jumps"] == 2
-    assert first
-
-
-@pytest.mark.parametrize("by_ns", [3600 * NS, -3600 * NS])
-def test_decisions_go_on_while_the_window_of_a_sensor_whose_clock_was_set_fills_again(duo, by_ns):
-    stream = duo.warm(max_age_ms={"image": 200})
-    stream.poll()
-    stream.push_frame(picture(5), T0 + by_ns)
-    hear(stream, 3)
-    assert [p.age_ms["image"] for p in predictions(stream, 3)] == [10, 20, 30]
-    for i in range(1, FRAMES):
-        stream.push_frame(picture(5 + i), T0 + by_ns + i * CAMERA_NS)
-        until(lambda i=i: stream.runs["image.item"] == FRAMES + 1 + i)
-    until(lambda: stream.branches["image"].newest[1] > T0 + by_ns)
-    hear(stream, 1, first=3)
-    (after,) = predictions(stream, 1)
-    assert stream.counters["image"]["jumps"] == 1
-    what = "ahead of the tick" if by_ns > 0 else "more than 200 ms"
-    assert [what in reason for reason in after.degraded] == [True]
-
-
-def test_what_is_not_encoded_by_the_deadline_is_served_from_before_with_its_age(duo):
-    stream = duo.warm(deadline_ms=20)
-    predictions(stream, 1)
-    duo.audio.open.clear()
-    hear(stream, 3)
-    made = predictions(stream, 3)
-    assert [p.age_ms["audio"] for p in made] == [10, 20, 30]
-    assert [p.degraded for p in made] == [(f"audio: not ready by the deadline, {age} ms old",) for age in (10, 20, 30)]
-    assert all(p.latency_ns >= 20_000_000 for p in made)
-    assert stream.totals["late"] >= 3
-    duo.audio.open.set()
-    until(lambda: stream.branches["audio"].newest[1] == T0 + 3 * HOP_NS)  # those in between are not encoded
-    assert len(duo.audio.given) == 3
-    assert stream.poll() == []
-    hear(stream, 1, first=3)
-    assert [(p.age_ms["audio"], p.degraded) for p in predictions(stream, 1)] == [(0, ())]
-
-
-def test_a_tick_that_is_ready_does_not_wait_for_its_deadline(duo):
-    stream = duo.warm(deadline_ms=5000)
-    hear(stream, 5)
-    assert all(p.latency_ns < NS and p.degraded == () for p in predictions(stream, 6))
-    assert stream.totals["late"] == 0
-
-
-@pytest.mark.parametrize("live", [False, True])
-def test_data_older_than_its_limit_degrades_the_prediction(duo, live):
-    stream = duo.warm(live=live, max_age_ms={"image": 25}) if live else _warm_serial(duo)
-    hear(stream, 4)
-    made = predictions(stream, 4)[-4:]
-    ages = [p.age_ms["image"] for p in made]
-    assert max(ages) > 25
-    told = {age: (f"image: {age:.0f} ms old, more than 25 ms",) if age > 25 else () for age in ages}
-    assert [p.degraded for p in made] == [told[age] for age in ages]
-
-
-def _warm_serial(duo):
-    stream = duo.stream(live=False, max_age_ms={"image": 25})
-    for i in range(FRAMES):
-        stream.push_frame(picture(i), T0 - (FRAMES - 1 - i) * CAMERA_NS)
-    stream.push_tensor(np.ones(3, np.float32), T0)
-    stream.push_audio(sound(WINDOW), T0 - WINDOW * NS // RATE_HZ)
-    return stream
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"deadline_ms": 5, "live": False}, "deadline_ms needs a live stream"),
-        ({"deadline_ms": 0}, "deadline_ms is 0"),
-        ({"max_age_ms": {"sonar": 5}}, "names 'sonar'; the model has image, audio, lidar"),
-        ({"max_age_ms": -1}, "max_age_ms of image is -1"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(duo, options, text):
-    with pytest.raises(mmedge.InputError, match=text):
-        duo.stream(**options)
-
-
 def test_several_models_in_one_process_do_not_disturb_one_another():
     pairs = [Duo() for _ in range(3)]
     streams = [duo.warm() for duo in pairs]
-    pushers = [Thread(target=hear, args=(stream, 20)) for stream in streams]
+    pushers = [Thread(target=push_hops, args=(stream, 20)) for stream in streams]
     for thread in pushers:
         thread.start()
     made = [[(p.t_ns, p.outputs["out"].tolist()) for p in predictions(stream, 21)] for stream in streams]
