@@ -7,7 +7,7 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from mmedge.backends.base import Session
+from mmedge.backends.base import Session, Tensor
 from mmedge.baseline import Baseline
 from mmedge.branches import open_head
 from mmedge.decode import DECIDED, activate
@@ -60,10 +60,14 @@ class Attribution:
             raise InputError(f"attribution is {every!r}; expected every how many decisions, or 0 for only when asked")
         self._ports = tuple(baseline.shares)
         self._shares = baseline.shares
-        self._means = {port: baseline.mean(port) for port in self._ports}
         self._described = manifest.outputs
         self._states = tuple(manifest.states)
         self._graph = open_head(manifest, sessions)
+        self._means: dict[str, Tensor] = {}
+        for port in self._ports:
+            for share, mean in baseline.mean(port).items():
+                self._means[share] = self._graph.another(share)
+                self._means[share][...] = mean
         self._every = every
         self._decisions = 0
         self._asked = False
@@ -104,11 +108,11 @@ class Attribution:
             return self._nothing
         graph = self._graph
         for port in self._ports:
-            source = head.tensors if port in real else self._means[port]
+            source = head.held if port in real else self._means
             for share in self._shares[port]:
-                graph.tensors[share][...] = source[share]
+                graph.held[share][...] = source[share]
         for state in self._states:
-            graph.tensors[state][...] = head.tensors[state]
+            graph.held[state][...] = head.held[state]
         graph.mark([*self._ports, *self._states])
         graph.run()
         self.head_calls += 1

@@ -7,13 +7,10 @@ of them. The head is the other stages, with the model's states.
 from collections.abc import Mapping
 from threading import Lock
 
-import numpy as np
-
-from mmedge.backends.base import Session
+from mmedge.backends.base import Session, Tensor, memory_of
 from mmedge.feeds import Feed, FrontEnd, open_feed
 from mmedge.manifest import Manifest
-from mmedge.stages import StageGraph
-from mmedge.types import Array
+from mmedge.stages import StageGraph, embeddings
 
 __all__ = ["Branch", "open_branches", "open_head", "shares"]
 
@@ -47,11 +44,11 @@ class Branch:
         self.newest = 0, 0
         own = [stage for stage in manifest.stages if stage.ports == (name,)]
         self.shares = shares(manifest)[name]
-        self.graph = StageGraph(manifest, sessions, own, also=self.shares if own else (name,))
+        also = self.shares if own else (name,)
+        self.graph = StageGraph(manifest, sessions, own, also, resident=_resident(manifest, sessions))
         self.feed: Feed = open_feed(name, manifest.ports[name], front, self.graph, live=live)
         self._lock = Lock()
-        made_here = {share: self.graph.tensors[share] for share in self.shares}
-        self._shared = {share: np.zeros_like(values) for share, values in made_here.items()} if live else made_here
+        self._shared = {share: self.graph.another(share) if live else self.graph.held[share] for share in self.shares}
         self._live = live
 
     def encode(self) -> bool:
@@ -59,10 +56,12 @@ class Branch:
         if not self.feed.fill():
             return False
         changed = self.graph.run()
+        if changed and self._live:
+            self.graph.wait()  # only what is ready is shown, so that no decision waits for it
         with self._lock:
             if changed and self._live:
                 for share, values in self._shared.items():
-                    values[...] = self.graph.tensors[share]
+                    values[...] = self.graph.held[share]
             self.newest = self.newest[0] + changed, self.feed.newest_ns
         return True
 
@@ -71,7 +70,7 @@ class Branch:
         """The first of :attr:`newest`."""
         return self.newest[0]
 
-    def take(self, tensors: Mapping[str, Array]) -> tuple[int, int]:
+    def take(self, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
         """Copy what was encoded last; returns :attr:`newest` of it.
 
         Args:
@@ -105,7 +104,18 @@ def open_head(manifest: Manifest, sessions: Mapping[str, Session]) -> StageGraph
     """The stages that depend on several ports or on a state, with buffers for all that they and the outputs need."""
     branches = [(name,) for name, port in manifest.ports.items() if port.state is None]
     stages = [stage for stage in manifest.stages if stage.ports not in branches]
-    return StageGraph(manifest, sessions, stages, also=_read_by_head(manifest))
+    kept = _resident(manifest, sessions)
+    if kept:  # also what is taken in at a tick: sensors that no encoder reads, and the states
+        read = {name for stage in stages for name in stage.inputs}
+        fed_back = {name for names in manifest.states.items() for name in names}
+        kept = kept | (read | fed_back) - {output.tensor for output in manifest.outputs.values()}
+    return StageGraph(manifest, sessions, stages, also=_read_by_head(manifest), resident=kept)
+
+
+def _resident(manifest: Manifest, sessions: Mapping[str, Session]) -> frozenset[str]:
+    """What a device keeps between the ticks of a stream."""
+    memory = memory_of(sessions)
+    return embeddings(manifest) if memory is not None and memory.moves else frozenset()
 
 
 def _read_by_head(manifest: Manifest) -> set[str]:

@@ -67,7 +67,7 @@ class Decider:
         model: What ``prediction.model`` says.
 
     Attributes:
-        head: The rest of the model. Its ``tensors`` hold what the newest decision was made of.
+        head: The rest of the model. What it ``held`` is what the newest decision was made of.
         policy: May be replaced between two ticks, under :attr:`lock`.
         attribute: Asked at every decision, after the head ran and before states advance; what it returns becomes
             ``prediction.attribution``. It must leave the head as it is.
@@ -148,7 +148,7 @@ class Decider:
         if not encoded:
             return False
         if encoded != held.encoded:
-            encoded, newest_ns = branch.take(self.head.tensors)
+            encoded, newest_ns = branch.take(self.head.held)
             self.head.mark([branch.name])
         held.encoded, held.newest_ns = encoded, newest_ns
         return True
@@ -159,7 +159,7 @@ class Decider:
             given = ", ".join(choice.tensors) or "nothing"
             raise InputError(f"{branch.name} is replaced by {given}; the model reads {', '.join(branch.shares)}")
         for share, values in choice.tensors.items():
-            self.head.tensors[share][...] = values
+            self.head.held[share][...] = values
         self.head.mark([branch.name])
         held.encoded, held.newest_ns = 0, None  # what was encoded last is taken again when it is to be used again
 

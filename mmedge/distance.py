@@ -1,5 +1,7 @@
 """How far embeddings are from those of the calibration data: a sensor that sees what the model has never seen."""
 
+import numpy as np
+
 from mmedge.baseline import Baseline
 from mmedge.health import Health
 from mmedge.stages import StageGraph
@@ -43,5 +45,6 @@ class Distances:
             if not prediction.fresh[port] or 0 <= t_ns - self._looked_ns.get(port, t_ns - EVERY_NS) < EVERY_NS:
                 continue
             self._looked_ns[port] = t_ns
-            distances = [moment.distance(self._head.tensors[name]) / far for name, (moment, far) in moments.items()]
+            held = {name: np.asarray(self._head.held[name]) for name in moments}  # from a device only now
+            distances = [moment.distance(held[name]) / far for name, (moment, far) in moments.items()]
             self._health.see_distance(port, t_ns, max(distances))

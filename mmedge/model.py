@@ -19,7 +19,7 @@ from mmedge.errors import BundleError, ClosedError, InputError, SpecError
 from mmedge.feeds import FrontEnd, front_end
 from mmedge.manifest import Manifest
 from mmedge.sessions import open_sessions
-from mmedge.stages import StageGraph
+from mmedge.stages import StageGraph, embeddings
 from mmedge.stream import Stream, StreamOptions
 from mmedge.types import Array, Prediction
 
@@ -202,7 +202,8 @@ class Model:
         Raises:
             ClosedError: The model was closed.
         """
-        return StageGraph(self.manifest, self._open_sessions(), clock=clock, resident=resident)
+        kept = embeddings(self.manifest) if resident else ()
+        return StageGraph(self.manifest, self._open_sessions(), clock=clock, resident=kept)
 
     def _open_sessions(self) -> Mapping[str, Session]:
         if self._sessions is None:

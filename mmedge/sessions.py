@@ -6,7 +6,8 @@ from math import inf
 from typing import cast
 
 from mmedge.backends.base import Session
-from mmedge.backends.cuda import DeviceMemory, find_device
+from mmedge.backends.cuda import find_device
+from mmedge.backends.device import CudaMemory
 from mmedge.backends.ort import PROVIDERS, OrtMemory, OrtSession, ort_version, provider_problem
 from mmedge.backends.trt import TrtSession, library_version
 from mmedge.bundle import Bundle
@@ -123,7 +124,7 @@ def _obstacle(bundle: Bundle, backend: str, variant: str, records: Records) -> s
     if not (bundle.path / ENGINES).is_dir():
         return "the bundle has no engines (mmedge build makes them)"
     try:
-        _engines(bundle, backend, variant, DeviceMemory(), records)
+        _engines(bundle, backend, variant, CudaMemory(), records)
     except (BackendError, MissingLibraryError) as error:
         return str(error)
     return ""
@@ -164,7 +165,8 @@ def _open(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, s
     if choice.backend in ENGINE_LIBRARIES:
         sessions = _open_engines(bundle, choice, records)
     else:
-        memory, provider = OrtMemory(), PROVIDERS[choice.backend]
+        provider = PROVIDERS[choice.backend]
+        memory = OrtMemory(provider.device) if provider.device else None
         sessions = {
             name: OrtSession(
                 bundle.read(file),
@@ -182,7 +184,7 @@ def _open(bundle: Bundle, choice: Choice, threads: int, rejected: Mapping[str, s
 
 
 def _open_engines(bundle: Bundle, choice: Choice, found: Records) -> dict[str, TrtSession]:
-    memory = DeviceMemory()
+    memory = CudaMemory()
     compiled = cache_folder() / "compiled"
     records = _engines(bundle, choice.backend, choice.variant, memory, found)
     plans = {name: read_plan(bundle, record) for name, record in records.items()}  # all, before one of them is loaded
@@ -209,7 +211,7 @@ def _records(bundle: Bundle, backends: Collection[str]) -> Records:
 
 
 def _engines(
-    bundle: Bundle, backend: str, variant: str, memory: DeviceMemory, records: Records
+    bundle: Bundle, backend: str, variant: str, memory: CudaMemory, records: Records
 ) -> dict[str, EngineRecord]:
     """The record of every stage's engine for this device."""
     device = memory.device

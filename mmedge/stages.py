@@ -1,15 +1,16 @@
 """Runs the stages of a split model, each only when something that it reads is new."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from time import perf_counter_ns
 
 import numpy as np
 
-from mmedge.backends.base import Session
+from mmedge.backends.base import DeviceTensor, Session, Tensor, memory_of
 from mmedge.manifest import Manifest, Stage, TensorSpec
 from mmedge.types import Array
 
-__all__ = ["StageGraph"]
+__all__ = ["StageGraph", "embeddings"]
 
 
 class StageGraph:
@@ -22,10 +23,12 @@ class StageGraph:
             is written by the caller, like ports, and needs a :meth:`mark`.
         also: Tensors to keep beside those that the stages use.
         clock: Nanoseconds that ``work_ns`` is counted in: of the wall, or of the processor.
-        resident: Let a device keep what only goes from stage to stage; these tensors are then not among ``tensors``.
+        resident: Tensors that a device may keep; they are then not among ``tensors``, on no backend.
 
     Attributes:
         tensors: What each reader sees, by tensor name, batch axis included; ports are written by the caller.
+        held: These and the resident ones. What a device keeps can be taken in from another graph's, or from an array,
+            and be read by numpy, which copies it to the host; where nothing computes on a device these are arrays.
         items: For each port whose window is taken item by item, where the caller writes the newest item before
             :meth:`push_item`; a view.
         specs: Shape and dtype of each tensor.
@@ -41,43 +44,73 @@ class StageGraph:
         also: Collection[str] = (),
         clock: Callable[[], int] = perf_counter_ns,
         *,
-        resident: bool = False,
+        resident: Collection[str] = (),
     ) -> None:
         self._clock = clock
         self._stages = manifest.stages if stages is None else tuple(stages)
         self.specs = manifest.tensors
         used = {name for stage in self._stages for name in (*stage.inputs, *stage.outputs)}.union(also)
         kept = manifest.tensors if stages is None else used
-        self.tensors = {n: np.zeros(spec.shape, spec.dtype) for n, spec in manifest.tensors.items() if n in kept}
+        self._memory = memory_of(sessions) if resident else None
+        names = [name for name in manifest.tensors if name in kept]
+        self._on_device: dict[str, DeviceTensor] = {}
+        self.held: dict[str, Tensor] = {name: self._make(name, resident) for name in names}
+        self.tensors: dict[str, Array] = {
+            name: tensor
+            for name, tensor in self.held.items()
+            if isinstance(tensor, np.ndarray) and name not in resident
+        }
         self.items: dict[str, Array] = {}
         self._newest: dict[str, Array] = {}
-        self._made: dict[str, Array] = {}
+        self._steps: dict[str, list[Callable[[], None]]] = {stage.name: [] for stage in self._stages}
         self._read_whole = {name for stage in self._stages if not stage.per_item for name in stage.inputs}.union(also)
-        self._resident = _between_stages(manifest) if resident else set[str]()
         self._calls = {stage.name: self._bind(stage, sessions[stage.name]) for stage in self._stages}
-        self._hidden = {name: self.tensors.pop(name) for name in self._resident}  # alive, as sessions may use them
         self._stale: set[str] = set()
         self._touched = False
         self._readers = {
             port: frozenset(stage.name for stage in self._stages if not stage.per_item and port in stage.ports)
             for port in manifest.ports
         }
-        self._states = {port: source for port, source in manifest.states.items() if port in self.tensors}
+        self._states = {port: source for port, source in manifest.states.items() if port in self.held}
         self.mark(self._states)
         self.work_ns = {stage.name: 0 for stage in self._stages}
         self.runs = {stage.name: 0 for stage in self._stages}
 
+    def another(self, name: str) -> Tensor:
+        """A tensor like the one that is held, in the same memory, all zeros."""
+        spec = self.specs[name]
+        if name in self._on_device:
+            assert self._memory is not None  # it is there
+            return self._memory.tensor(spec.shape, spec.dtype)
+        return np.zeros(spec.shape, spec.dtype)
+
+    def _make(self, name: str, resident: Collection[str]) -> Tensor:
+        spec, memory = self.specs[name], self._memory
+        if memory is None or name not in resident or (spec.window_axis is not None and not memory.moves):
+            return np.zeros(spec.shape, spec.dtype)
+        self._on_device[name] = tensor = memory.tensor(spec.shape, spec.dtype)
+        return tensor
+
     def _bind(self, stage: Stage, session: Session) -> Callable[[], None]:
-        buffers = {}
+        buffers: dict[str, Tensor] = {}
         for name in stage.inputs:
-            buffers[name] = self._newest_of(name, stage.items) if stage.per_item else self.tensors[name]
+            buffers[name] = self._newest_of(name, stage.items) if stage.per_item else self.held[name]
         for name in stage.outputs:
-            spec = self.specs[name]
-            buffers[name] = self.tensors[name]
-            if spec.window_axis is not None:
-                self._made[name] = buffers[name] = np.zeros(spec.item_shape, spec.dtype)
-        kept = self._resident & buffers.keys()
-        return session.bind(buffers, kept) if kept else session.bind(buffers)
+            window_axis = self.specs[name].window_axis
+            buffers[name] = self.held[name] if window_axis is None else self._item_of(name, window_axis, stage)
+        return session.bind(buffers)
+
+    def _item_of(self, name: str, axis: int, stage: Stage) -> Tensor:
+        """What a stage makes of a window at a time; with it, the step that takes it in."""
+        spec, window = self.specs[name], self.held[name]
+        if isinstance(window, np.ndarray):
+            made: Array = np.zeros(spec.item_shape, spec.dtype)
+            self._steps[stage.name].append(partial(_shift_in, window, made, spec))
+            return made
+        assert self._memory is not None  # the window is there
+        item = self._memory.tensor(spec.item_shape, spec.dtype)
+        self._steps[stage.name].append(partial(self._on_device[name].shift_in, item, axis))
+        return item
 
     def _newest_of(self, port: str, items: int) -> Array:
         spec = self.specs[port]
@@ -98,8 +131,8 @@ class StageGraph:
         for stage in self._stages:
             if stage.per_item and port in stage.ports:
                 self._call(stage)
-                for name in stage.outputs:
-                    _shift_in(self.tensors[name], self._made[name], self.specs[name])
+                for step in self._steps[stage.name]:
+                    step()
         if port in self._read_whole:
             _shift_in(self.tensors[port], self.items[port], self.specs[port])
         _make_room(self._newest[port], self.specs[port])
@@ -141,10 +174,15 @@ class StageGraph:
         for call in self._calls.values():
             call()
 
+    def wait(self) -> None:
+        """Wait for the stages that ran; where nothing stays on a device they have ended already."""
+        for tensor in self._on_device.values():
+            tensor.wait()
+
     def feed_back(self) -> None:
         """End a tick: what it made for the next one becomes the value of the state ports, zeros until then."""
         for port, source in self._states.items():
-            self.tensors[port][...] = self.tensors[source]
+            self.held[port][...] = self.held[source]
         if self._states:
             self.mark(self._states)
 
@@ -155,10 +193,10 @@ class StageGraph:
         self.runs[stage.name] += 1
 
 
-def _between_stages(manifest: Manifest) -> set[str]:
-    """Tensors that only stages read and write: no port, no window that grows on the host, no result."""
-    made = {name for stage in manifest.stages for name in stage.outputs if manifest.tensors[name].window_axis is None}
-    return made - set(manifest.results.values()) - set(manifest.states.values())
+def embeddings(manifest: Manifest) -> frozenset[str]:
+    """Tensors that only stages read and write: no port, no result, nothing that is fed back."""
+    made = {name for stage in manifest.stages for name in stage.outputs}
+    return frozenset(made - set(manifest.results.values()) - set(manifest.states.values()))
 
 
 def _make_room(window: Array, spec: TensorSpec) -> None:

@@ -1,6 +1,6 @@
 """Stages made slower on purpose: how the suite proves that it would have noticed."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import sleep, thread_time_ns
 
@@ -40,9 +40,9 @@ class SlowedSession:
         self._session, self._injection = session, injection
         self.inputs, self.outputs = session.inputs, session.outputs
 
-    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`."""
-        run, told, runs = self._session.bind(buffers, resident), self._injection, 0
+        run, told, runs = self._session.bind(buffers), self._injection, 0
 
         def call() -> None:
             nonlocal runs

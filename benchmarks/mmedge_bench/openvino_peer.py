@@ -1,6 +1,6 @@
 """OpenVINO behind the runtime's seam, as a careful user would set it up for latency on a CPU."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,8 @@ class OpenVinoSession:
         self.inputs = tuple(manifest.ports)
         self.outputs = tuple(dict.fromkeys(manifest.results.values()))
 
-    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`."""
-        del resident  # it computes on the CPU
         request = self._compiled.create_infer_request()
         for name in (*self.inputs, *self.outputs):
             request.set_tensor(name, self._openvino.Tensor(buffers[name], shared_memory=True))

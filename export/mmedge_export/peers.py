@@ -4,7 +4,7 @@ Benchmarks find these by the entry-point group ``mmedge.peers``, so that they do
 """
 
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -39,9 +39,8 @@ class TorchSession:
         self.inputs = tuple(manifest.ports)
         self.outputs = tuple(manifest.results[name] for name in outputs)
 
-    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`."""
-        del resident  # torch computes on the CPU here
         inputs = {name: torch.from_numpy(buffers[name]) for name in self.inputs}
         outputs = [torch.from_numpy(buffers[name]) for name in self.outputs]
 

@@ -9,8 +9,7 @@ import ctypes
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +17,13 @@ import numpy.typing as npt
 from mmedge.errors import BackendError, needs
 from mmedge.types import Array
 
-__all__ = ["Device", "DeviceBuffer", "DeviceMemory", "Event", "Graph", "Stream", "find_device", "pinned_like"]
+__all__ = ["Device", "DeviceBuffer", "Event", "Graph", "Rows", "Stream", "find_device", "pinned_like"]
 
 FIX = "pip install 'cuda-bindings>=13' (on JetPack 6: 'cuda-bindings>=12.9,<13')"
 NON_BLOCKING = 1  # cudaStreamNonBlocking: no waiting for the default stream
 NO_TIMING = 2  # cudaEventDisableTiming
 PORTABLE = 1  # cudaHostAllocPortable
+DEFAULT_STREAM = 0  # what has no stream of its own is done there, also when the call has returned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,18 @@ class Event:
         _call("cudaEventSynchronize", self.handle)
 
 
+class Rows(NamedTuple):
+    """Runs of bytes on the device.
+
+    Attributes:
+        address: Of the first one.
+        pitch: From the beginning of one to that of the next, in bytes.
+    """
+
+    address: int
+    pitch: int
+
+
 class Graph:
     """Work that was captured, to be started by one call."""
 
@@ -104,6 +116,14 @@ class Stream:
     def download(self, target: Array, source: "DeviceBuffer") -> None:
         """Start a copy into pinned memory."""
         self._copy(target.ctypes.data, source.address, target.nbytes, "cudaMemcpyDeviceToHost")
+
+    def copy(self, target: "Rows", source: "Rows", width: int, count: int) -> None:
+        """Start a copy on the device, of so many runs of bytes, each so wide."""
+        kind = _runtime().cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        _call(
+            "cudaMemcpy2DAsync", target.address, target.pitch, source.address, source.pitch, width, count, kind,
+            self.handle,
+        )  # fmt: skip
 
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
         _call("cudaMemcpyAsync", target, source, size, getattr(_runtime().cudaMemcpyKind, kind), self.handle)
@@ -149,46 +169,25 @@ class Stream:
 
 
 class DeviceBuffer:
-    """Zeroed memory of the device, as large as an array.
+    """Zeroed memory of the device.
+
+    Args:
+        size: In bytes.
 
     Attributes:
         address: Where it is.
-        events: The last run of everything that reads or writes it.
     """
 
-    def __init__(self, array: Array) -> None:
-        self.address = int(_call("cudaMalloc", max(1, array.nbytes)))
+    def __init__(self, size: int) -> None:
+        self._size = max(1, size)
+        self.address = int(_call("cudaMalloc", self._size))
         weakref.finalize(self, _runtime().cudaFree, self.address)
-        self.events: list[Event] = []
-        self.array = array  # kept, so that no other array takes its identity
         self.clear()
 
     def clear(self) -> None:
-        """Fill it with zeros."""
-        _call("cudaMemset", self.address, 0, max(1, self.array.nbytes))
-
-
-class DeviceMemory:
-    """Device buffers that sessions of one model share: one for each array object."""
-
-    def __init__(self) -> None:
-        self._buffers: weakref.WeakValueDictionary[int, DeviceBuffer] = weakref.WeakValueDictionary()
-
-    @cached_property
-    def device(self) -> Device:
-        """The GPU that it is on.
-
-        Raises:
-            BackendError: There is none.
-        """
-        return find_device()
-
-    def shared(self, array: Array) -> DeviceBuffer:
-        """The buffer of this very array; it is let go with the last one that holds it."""
-        buffer = self._buffers.get(id(array))
-        if buffer is None:
-            self._buffers[id(array)] = buffer = DeviceBuffer(array)
-        return buffer
+        """Fill it with zeros; done when it returns, for all streams."""
+        _call("cudaMemset", self.address, 0, self._size)
+        _call("cudaStreamSynchronize", DEFAULT_STREAM)  # a memset does not wait, and other streams not for it
 
 
 def pinned_like(array: Array) -> Array:

@@ -4,17 +4,17 @@ What was asked for is what computes: ONNX Runtime replaces a provider that it ca
 log at most, so every session is asked what it really has.
 """
 
-import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 
-from mmedge.backends.base import Buffers
+from mmedge.backends.base import Buffers, DeviceTensor
 from mmedge.backends.external_data import check_external_data
 from mmedge.errors import BackendError, BundleError, InputError, needs
 from mmedge.types import Array
@@ -61,17 +61,20 @@ PROVIDERS = {
 
 
 class OrtMemory:
-    """Buffers on a device that sessions of one model share: one for each array object."""
+    """Buffers on a device that sessions of one model share; they can be bound, not moved.
 
-    def __init__(self) -> None:
-        self._places: weakref.WeakValueDictionary[int, _Place] = weakref.WeakValueDictionary()
+    Args:
+        device: ONNX Runtime's name of it.
+    """
 
-    def shared(self, array: Array, device: str) -> "_Place":
-        """The buffer of this very array; it is let go with the last one that holds it."""
-        place = self._places.get(id(array))
-        if place is None:
-            self._places[id(array)] = place = _Place(array, device)
-        return place
+    moves = False
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def tensor(self, shape: tuple[int, ...], dtype: str) -> "_Place":
+        """See :class:`mmedge.backends.base.Memory`."""
+        return _Place(np.zeros(shape, dtype), self._device)
 
 
 class OrtSession:
@@ -83,9 +86,10 @@ class OrtSession:
         name: The stage, for messages.
         weights: Files of one folder that the graph may keep weights in, by their names; they are mapped, not copied.
         provider: What computes.
-        memory: What the sessions of one model share.
+        memory: What the sessions of one model share; None where they compute in arrays.
 
     Attributes:
+        memory: See ``Args``.
         notes: What is not as fast as it could be; nothing here.
 
     Raises:
@@ -114,7 +118,7 @@ class OrtSession:
         options.add_session_config_entry("session.load_model_format", "ONNX")  # not .ort, which nobody has looked into
         if provider.name != "CPUExecutionProvider":
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        self._name, self._provider, self._memory = name, provider, memory or OrtMemory()
+        self._name, self._provider, self.memory = name, provider, memory
         self.notes: list[str] = []
         try:
             self._session = _open(ort, model, options, provider)
@@ -138,7 +142,7 @@ class OrtSession:
         """All outputs by name, as new arrays: for tools that look at graphs, not for streams."""
         return dict(zip(self.outputs, self._session.run(None, dict(inputs)), strict=True))
 
-    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`.
 
         Raises:
@@ -147,7 +151,7 @@ class OrtSession:
         """
         self._check(buffers)
         if self._provider.device:
-            return self._bind_on_device(buffers, resident)
+            return self._bind_on_device(buffers)
         binding = self._session.io_binding()
         for names, bind in ((self.inputs, binding.bind_input), (self.outputs, binding.bind_output)):
             for name in names:
@@ -155,12 +159,11 @@ class OrtSession:
                 bind(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
         return self._guarded(binding, None)
 
-    def _bind_on_device(self, buffers: Buffers, resident: Collection[str]) -> Callable[[], None]:
+    def _bind_on_device(self, buffers: Buffers) -> Callable[[], None]:
         """Tie the graph to buffers on the device, at addresses that stay, as a captured graph needs them."""
         binding, device = self._session.io_binding(), self._provider.device
         places = {
-            name: self._memory.shared(array, device) if name in resident else _Place(array, device)
-            for name, array in buffers.items()
+            name: buffer if isinstance(buffer, _Place) else _Place(buffer, device) for name, buffer in buffers.items()
         }
         for name in self.inputs:
             binding.bind_ortvalue_input(name, places[name].value)
@@ -170,15 +173,15 @@ class OrtSession:
         run_options = needs("onnxruntime", fix=self._provider.fix).RunOptions()
         run_options.add_run_config_entry("gpu_graph_id", str(self._bindings))  # one captured graph for each binding
         run = self._guarded(binding, run_options)
-        uploads = [places[name] for name in self.inputs if name not in resident]
-        downloads = [places[name] for name in self.outputs if name not in resident]
+        uploads = [(places[name], buffers[name]) for name in self.inputs if buffers[name] is not places[name]]
+        downloads = [(places[name], buffers[name]) for name in self.outputs if buffers[name] is not places[name]]
 
         def call() -> None:
-            for place in uploads:
-                place.value.update_inplace(place.array)
+            for place, array in uploads:
+                place[...] = array
             run()
-            for place in downloads:
-                np.copyto(place.array, place.value.numpy())
+            for place, array in downloads:
+                np.copyto(array, place)
 
         return call
 
@@ -202,10 +205,10 @@ class OrtSession:
             raise BundleError(f"stage {self._name} has {unlike[0]!r} only in {where}; export the bundle again")
         for node in (*self._session.get_inputs(), *self._session.get_outputs()):
             array, shape = buffers[node.name], node.shape or []
-            if not array.flags.c_contiguous:
+            if not isinstance(array, _Place) and not array.flags.c_contiguous:
                 raise InputError(f"the buffer of {node.name} is not contiguous")
             kind = f"tensor({ORT_NAMES.get(array.dtype.name, array.dtype.name)})"
-            fits = len(shape) == array.ndim and all(
+            fits = len(shape) == len(array.shape) and all(
                 size == given for size, given in zip(array.shape, shape, strict=True) if isinstance(given, int)
             )
             if node.type != kind or (shape and not fits):
@@ -244,12 +247,25 @@ def provider_problem(backend: str) -> str:
 
 
 class _Place:
-    """A device buffer as large as an array."""
+    """A :class:`mmedge.backends.base.DeviceTensor` as large as an array, by way of the host where it is copied."""
 
-    def __init__(self, array: Array, device: str) -> None:
+    def __init__(self, like: Array, device: str) -> None:
         ort: Any = needs("onnxruntime", fix="pip install 'mmedge[gpu]'")
-        self.value = ort.OrtValue.ortvalue_from_numpy(array, device, 0)
-        self.array = array  # kept, so that no other array takes its identity
+        self.value = ort.OrtValue.ortvalue_from_numpy(like, device, 0)
+        self.shape, self.dtype = like.shape, like.dtype
+
+    def __setitem__(self, key: EllipsisType, values: Any) -> None:
+        self.value.update_inplace(np.ascontiguousarray(values, self.dtype))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's signature
+        del copy  # it always is one
+        return np.asarray(self.value.numpy(), dtype)
+
+    def shift_in(self, item: DeviceTensor, axis: int) -> None:
+        raise NotImplementedError("OrtMemory.moves is False")
+
+    def wait(self) -> None:
+        """Runs of ONNX Runtime have ended when they return."""
 
 
 def _open(ort: Any, model: bytes, options: Any, provider: Provider) -> Any:

@@ -3,14 +3,15 @@
 Source: docs.nvidia.com/deeplearning/tensorrt, the Python API of 10.3, 10.13 and 11.4; TensorRT-RTX 1.7.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmedge.backends.base import Buffers
-from mmedge.backends.cuda import DeviceBuffer, DeviceMemory, Event, Graph, Stream, find_device, pinned_like
+from mmedge.backends.cuda import DeviceBuffer, Event, Graph, Stream, find_device, pinned_like
+from mmedge.backends.device import CudaMemory, CudaTensor
 from mmedge.errors import BackendError, BundleError, EngineError, InputError, needs
 from mmedge.local import read_if_there, write_atomic
 from mmedge.types import Array
@@ -54,6 +55,7 @@ class TrtSession:
         runtime_cache: Where TensorRT-RTX keeps the kernels that it compiled for this device, or None.
 
     Attributes:
+        memory: See ``Args``.
         notes: What is not as fast as it could be, and why.
 
     Raises:
@@ -63,11 +65,11 @@ class TrtSession:
     """
 
     def __init__(
-        self, plan: bytes, *, library: str, name: str, memory: DeviceMemory, runtime_cache: Path | None = None
+        self, plan: bytes, *, library: str, name: str, memory: CudaMemory, runtime_cache: Path | None = None
     ) -> None:
         device = memory.device  # first: without a driver some of the libraries crash instead of saying so
         self._trt = trt = _library(library)
-        self._name, self._memory, self._cache_path = name, memory, runtime_cache
+        self._name, self.memory, self._cache_path = name, memory, runtime_cache
         self._log = _log_of(trt)
         self._runtime = runtime = trt.Runtime(self._log)
         _refuse_unfit(trt, runtime, plan, f"stage {name}: the engine does not fit {device.name} ({device.capability})")
@@ -82,11 +84,11 @@ class TrtSession:
         self.outputs = tuple(each for each in names if engine.get_tensor_mode(each) == trt.TensorIOMode.OUTPUT)
         self.notes: list[str] = []
 
-    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`.
 
-        What is called returns when the outputs are in their arrays. If all of them are resident it returns when the
-        work is started; what reads them waits for it on the device.
+        What is called returns when the outputs that are arrays hold their values. If all of them are tensors on the
+        device it returns when the work is started; what reads them waits for it there.
 
         Raises:
             BundleError: The engine has other inputs or outputs than the buffers.
@@ -94,17 +96,17 @@ class TrtSession:
         """
         self._check(buffers)
         devices = {
-            name: self._memory.shared(array) if name in resident else DeviceBuffer(array)
-            for name, array in buffers.items()
+            name: buffer if isinstance(buffer, CudaTensor) else DeviceBuffer(buffer.nbytes)
+            for name, buffer in buffers.items()
         }
         bound = _Bound(self._name, self._placed_context(buffers, devices), self._log)
-        for name, array in buffers.items():
-            if name in resident:
-                bound.share(devices[name])
+        for name, buffer in buffers.items():
+            if isinstance(buffer, CudaTensor):
+                bound.share(buffer, written=name in self.outputs)
             elif name in self.inputs:
-                bound.uploads.append((array, pinned_like(array), devices[name]))
+                bound.uploads.append((buffer, pinned_like(buffer), devices[name]))
             else:
-                bound.downloads.append((array, pinned_like(array), devices[name]))
+                bound.downloads.append((buffer, pinned_like(buffer), devices[name]))
         bound.made += [devices[name] for name in self.outputs]
         bound.keep += [self, *devices.values()]  # the context keeps neither its engine nor its memory alive
         if note := bound.prepare(capture=not hasattr(self._trt, "CudaGraphStrategy")):
@@ -137,12 +139,12 @@ class TrtSession:
             raise BundleError(f"stage {self._name} has {unlike[0]!r} only in {where}; build it with mmedge build")
         trt, engine = self._trt, self._engine
         for name, array in buffers.items():
-            if not array.flags.c_contiguous:
+            if not isinstance(array, CudaTensor) and not array.flags.c_contiguous:
                 raise InputError(f"the buffer of {name} is not contiguous")
             if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE or engine.is_shape_inference_io(name):
                 raise EngineError(f"stage {self._name}: {name} is a shape, not data; export with fixed shapes")
             shape, dtype = tuple(engine.get_tensor_shape(name)), _dtype(trt, engine.get_tensor_dtype(name))
-            fits = len(shape) == array.ndim and all(
+            fits = len(shape) == len(array.shape) and all(
                 size in {-1, given} for size, given in zip(shape, array.shape, strict=True)
             )
             if dtype != array.dtype or not fits:
@@ -183,14 +185,15 @@ class _Bound:
         self.made: list[DeviceBuffer] = []
         self.keep: list[object] = []
         self._name, self._log = name, log
-        self._shared: list[DeviceBuffer] = []
+        self._read: list[CudaTensor] = []
+        self._written: list[CudaTensor] = []
         self._stream, self._done = Stream(), Event()
         self._graph: Graph | None = None
 
-    def share(self, buffer: DeviceBuffer) -> None:
-        """Wait for what else reads or writes this buffer, and let it wait for this."""
-        self._shared.append(buffer)
-        buffer.events.append(self._done)
+    def share(self, tensor: CudaTensor, *, written: bool) -> None:
+        """Wait for what else reads or writes this tensor, and let it wait for this."""
+        (self._written if written else self._read).append(tensor)
+        (tensor.writes if written else tensor.reads).append(self._done)
 
     def prepare(self, *, capture: bool) -> str:
         """Run once, so that the first real run is as fast as any; the reason if it cannot be captured as a graph."""
@@ -232,7 +235,9 @@ class _Bound:
         self._stream.record(self._done)
 
     def _others(self) -> list[Event]:
-        return [event for buffer in self._shared for event in buffer.events if event is not self._done]
+        made = [event for tensor in (*self._read, *self._written) for event in tensor.writes]
+        used = [event for tensor in self._written for event in tensor.reads]
+        return [event for event in dict.fromkeys([*made, *used]) if event is not self._done]
 
     def _enqueue(self) -> None:
         for _, pinned, device in self.uploads:

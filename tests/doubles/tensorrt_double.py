@@ -14,10 +14,12 @@ from time import sleep
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+from cuda_double import Span, Work
 
-__all__ = ["RuntimeDouble", "as_rtx", "as_tensorrt", "make_plan"]
+__all__ = ["Function", "RuntimeDouble", "as_rtx", "as_tensorrt", "make_function_plan", "make_plan"]
 
 HEADER = 64
+FUNCTION = b"function:"
 
 
 class Severity(IntEnum):
@@ -73,6 +75,29 @@ def nptype(kind):
 
 def make_plan(graph: bytes, magic: bytes = b"ftrt", version=(10, 3, 0, 26), mask: int = 0) -> bytes:
     return struct.pack("<4s4xQQ4B4sI28x", magic, 2, HEADER + len(graph), *version, magic, mask) + graph
+
+
+class Function:
+    """A graph that is a function of numpy."""
+
+    def __init__(self, function, inputs, outputs):
+        self.function, self.inputs, self.outputs = function, inputs, outputs
+
+    def get_inputs(self):
+        return [SimpleNamespace(name=name, shape=shape, type="tensor(float)") for name, shape in self.inputs.items()]
+
+    def get_outputs(self):
+        return [SimpleNamespace(name=name, shape=shape, type="tensor(float)") for name, shape in self.outputs.items()]
+
+    def run(self, _, feeds):
+        made = self.function(*(feeds[name] for name in self.inputs))
+        return made if isinstance(made, tuple) else (made,)
+
+
+def make_function_plan(double: "RuntimeDouble", name: str, function: Function) -> bytes:
+    """An engine that computes a function, in this process."""
+    double.functions[name] = function
+    return make_plan(FUNCTION + name.encode())
 
 
 def told() -> dict:
@@ -192,6 +217,8 @@ class RuntimeDouble:
         kernels: What it compiles for this device.
         compiled: How often it had to.
         dla_cores: Accelerators beside the GPU.
+        functions: What plans of :func:`make_function_plan` compute, by name.
+        ran: What was computed, in that order: names of functions, "" for graphs.
     """
 
     def __init__(self, cuda):
@@ -203,6 +230,8 @@ class RuntimeDouble:
         self.kernels = b"kernels of this device"
         self.compiled = 0
         self.dla_cores = 0
+        self.functions = {}
+        self.ran = []
 
     def make_runtime(self, logger):
         runtime = Runtime(self, logger)
@@ -226,10 +255,14 @@ class Runtime:
 
 class Engine:
     def __init__(self, double, logger, graph):
-        import onnxruntime  # a process that only builds does without it
-
         self.double, self.logger = double, logger
-        self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        self.name = graph.removeprefix(FUNCTION).decode() if graph.startswith(FUNCTION) else ""
+        if self.name:
+            self.session = double.functions[self.name]
+        else:
+            import onnxruntime  # a process that only builds does without it
+
+            self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         self.inputs = {node.name: node for node in self.session.get_inputs()}
         self.tensors = {**self.inputs, **{node.name: node for node in self.session.get_outputs()}}
         self.num_io_tensors = len(self.tensors)
@@ -315,11 +348,20 @@ class ExecutionContext:
         ):
             self.engine.logger.log(Severity.ERROR, "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (bad)")
             return False
-        stream.add(self._compute)
+        names = self.engine.tensors
+        spans = {name: self._span(name) for name in names}
+        inputs = tuple(span for name, span in spans.items() if name in self.engine.inputs)
+        outputs = tuple(span for name, span in spans.items() if name not in self.engine.inputs)
+        double.cuda.add(stream, Work(self._compute, inputs, outputs))
         return True
+
+    def _span(self, name):
+        size = int(np.prod(self.get_tensor_shape(name))) * np.dtype(nptype(self.engine.get_tensor_dtype(name))).itemsize
+        return Span(self.addresses[name], self.addresses[name] + size)
 
     def _compute(self):
         self.double.executions += 1
+        self.double.ran.append(self.engine.name)
         feeds = {name: self._array(name).copy() for name in self.engine.inputs}
         names = [name for name in self.engine.tensors if name not in feeds]
         for name, made in zip(names, self.engine.session.run(None, feeds), strict=True):

@@ -107,7 +107,8 @@ def device(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_double.as_tensorrt(double))
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", tensorrt_double.as_rtx(double))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return double
+    yield double
+    assert not made.races
 
 
 @pytest.fixture(params=LIBRARIES)

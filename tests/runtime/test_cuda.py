@@ -12,6 +12,7 @@ import pytest
 
 import mmedge
 from mmedge.backends import cuda
+from mmedge.backends.device import CudaMemory
 
 SOURCE = Path(cuda.__file__)
 
@@ -34,7 +35,7 @@ def pinned(values):
 def test_what_goes_up_comes_down(device):
     stream = cuda.Stream()
     source = pinned(np.arange(1000, dtype=np.float32).reshape(10, 100))
-    target, buffer = cuda.pinned_like(source), cuda.DeviceBuffer(source)
+    target, buffer = cuda.pinned_like(source), cuda.DeviceBuffer(source.nbytes)
     stream.upload(buffer, source)
     stream.download(target, buffer)
     stream.synchronize()
@@ -48,7 +49,7 @@ def test_what_goes_up_comes_down(device):
 def test_a_stream_waits_for_what_another_has_recorded(device):
     first, second, event = cuda.Stream(), cuda.Stream(), cuda.Event()
     source, target = pinned(np.full(1 << 16, 7, np.int32)), pinned(np.zeros(1 << 16, np.int32))
-    buffer = cuda.DeviceBuffer(source)
+    buffer = cuda.DeviceBuffer(source.nbytes)
     first.upload(buffer, source)
     first.record(event)
     second.wait(event)
@@ -60,7 +61,7 @@ def test_a_stream_waits_for_what_another_has_recorded(device):
 def test_captured_work_is_done_when_it_is_launched_and_as_often(device):
     stream = cuda.Stream()
     source, target = pinned(np.zeros(64, np.float32)), pinned(np.zeros(64, np.float32))
-    buffer = cuda.DeviceBuffer(source)
+    buffer = cuda.DeviceBuffer(source.nbytes)
 
     def enqueue() -> None:
         stream.upload(buffer, source)
@@ -83,21 +84,47 @@ def test_a_capture_that_fails_leaves_the_stream_as_it_was(device):
     with pytest.raises(mmedge.BackendError, match="no"):
         stream.capture(enqueue)
     source = pinned(np.ones(4, np.float32))
-    buffer = cuda.DeviceBuffer(source)
+    buffer = cuda.DeviceBuffer(source.nbytes)
     stream.upload(buffer, source)
     stream.synchronize()
 
 
-def test_one_array_has_one_buffer_as_long_as_somebody_holds_it(device):
-    memory, array = cuda.DeviceMemory(), np.zeros(8, np.float32)
-    buffer = memory.shared(array)
-    assert memory.shared(array) is buffer
-    assert memory.shared(np.zeros(8, np.float32)) is not buffer
+def test_memory_is_given_back_with_what_holds_it(device):
+    buffer = cuda.DeviceBuffer(32)
     address = buffer.address
+    if device is not None:
+        assert address in device.alive
     del buffer
     gc.collect()
     if device is not None:
         assert address not in device.alive
+
+
+def test_a_tensor_takes_in_others_and_is_read_by_numpy(device):
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    first, second = (CudaMemory().tensor((3, 4), "float32") for _ in range(2))
+    assert not np.asarray(first).any()
+    first[...] = values
+    second[...] = first
+    first[...] = values + 1
+    np.testing.assert_array_equal(np.asarray(second), values)
+    np.testing.assert_array_equal(np.asarray(first), values + 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "size"), [((1, 5, 3), 1, 1), ((2, 6, 3), 1, 2), ((2, 3, 4), 2, 1), ((1, 1, 7), 1, 1)]
+)
+def test_a_window_is_shifted_as_numpy_shifts_it(device, shape, axis, size):
+    random = np.random.default_rng(1)
+    item_shape = (*shape[:axis], size, *shape[axis + 1 :])
+    window, item = (CudaMemory().tensor(each, "float32") for each in (shape, item_shape))
+    expected = np.zeros(shape, np.float32)
+    for _ in range(7):
+        values = random.standard_normal(item_shape).astype(np.float32)
+        item[...] = values
+        window.shift_in(item, axis)
+        expected = np.concatenate([expected, values], axis).take(range(size, shape[axis] + size), axis)
+    np.testing.assert_array_equal(np.asarray(window), expected)
 
 
 def test_a_failing_call_is_one_line(device):
@@ -105,7 +132,7 @@ def test_a_failing_call_is_one_line(device):
         device.fail["cudaMalloc"] = cuda_double.Status.cudaErrorMemoryAllocation
     huge = np.lib.stride_tricks.as_strided(np.zeros(1), (1 << 44,), (0,))  # 128 TiB
     with pytest.raises(mmedge.BackendError, match="^cudaMalloc failed: cudaErrorMemoryAllocation$"):
-        cuda.DeviceBuffer(huge)
+        cuda.DeviceBuffer(huge.nbytes)
 
 
 def test_every_function_is_there_with_the_arguments_that_it_is_given():

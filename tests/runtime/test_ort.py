@@ -6,19 +6,22 @@ import pytest
 import mmedge
 from mmedge.backends.ort import PROVIDERS, OrtMemory, OrtSession, Provider, provider_problem
 from mmedge.bundle import open_bundle
-from mmedge.stages import StageGraph
+from mmedge.stages import StageGraph, embeddings
 
 ON_DEVICE = Provider(name="CPUExecutionProvider", device="cpu")  # the path of CUDA, with the CPU's memory as the device
 
 
 @pytest.fixture
 def graphs(reference_bundle, model):
-    bundle, memory = open_bundle(reference_bundle), OrtMemory()
+    bundle, memory = open_bundle(reference_bundle), OrtMemory("cpu")
     sessions = {
         stage: OrtSession(bundle.read(file), threads=1, name=stage, provider=ON_DEVICE, memory=memory)
         for stage, file in bundle.manifest.variants["fp32"].files.items()
     }
-    return {kept: StageGraph(model.manifest, sessions, resident=kept) for kept in (False, True)}
+    return {
+        kept: StageGraph(model.manifest, sessions, resident=embeddings(model.manifest) if kept else ())
+        for kept in (False, True)
+    }
 
 
 @pytest.mark.parametrize("resident", [False, True])

@@ -12,7 +12,7 @@ import tensorrt_double
 from engine_bundles import put_engines
 
 import mmedge
-from mmedge.backends import cuda
+from mmedge.backends.device import CudaMemory
 from mmedge.backends.trt import TrtSession
 from mmedge.bundle import open_bundle
 
@@ -58,7 +58,7 @@ def test_embeddings_stay_on_the_device(engines, device, model):
         device.cuda.copies.clear()
         on_device.infer(**random_sensors(model, 1))
     specs, stages = model.manifest.tensors, model.manifest.stages
-    hosts = {*model.manifest.ports, *model.manifest.results.values(), *(n for n in specs if specs[n].window_axis)}
+    hosts = {*model.manifest.ports, *model.manifest.results.values()}
     up, down = [], []
     for stage in stages:
         frames = specs["image"].items if stage.per_item else 1
@@ -88,15 +88,15 @@ def test_a_resident_embedding_cannot_be_reached_on_any_backend(model):
 
 
 def test_an_encoder_is_started_without_waiting_and_what_reads_it_waits_on_the_device(device, model, reference_bundle):
-    bundle, memory, specs = open_bundle(reference_bundle), cuda.DeviceMemory(), model.manifest.tensors
+    bundle, memory, specs = open_bundle(reference_bundle), CudaMemory(), model.manifest.tensors
     arrays = {name: np.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}
     stages = {stage.name: stage for stage in model.manifest.stages}
-    calls = {}
+    calls, kept = {}, {each: memory.tensor(specs[each].shape, specs[each].dtype) for each in stages["audio"].outputs}
     for name in ("audio", "head"):
         plan = tensorrt_double.make_plan(bundle.read(f"onnx/fp32/{name}.onnx"))
         session = TrtSession(plan, library="tensorrt", name=name, memory=memory)
-        buffers = {each: arrays[each] for each in (*stages[name].inputs, *stages[name].outputs)}
-        calls[name] = session.bind(buffers, set(stages["audio"].outputs) & buffers.keys())
+        buffers = {each: kept.get(each, arrays[each]) for each in (*stages[name].inputs, *stages[name].outputs)}
+        calls[name] = session.bind(buffers)
     before = device.executions
     arrays["audio"][...] = 2
     calls["audio"]()
@@ -235,7 +235,7 @@ def test_a_device_without_memory_is_one_line(engines, device):
 
 
 def test_what_the_library_refuses_is_told_with_its_reason(device, model):
-    memory = cuda.DeviceMemory()
+    memory = CudaMemory()
     with pytest.raises(mmedge.EngineError, match="kEXPECTED_MAGIC_TAG failed.*build it again"):
         TrtSession(b"garbage" * 20, library="tensorrt", name="head", memory=memory)
     device.validity = (2, 3)
@@ -246,7 +246,7 @@ def test_what_the_library_refuses_is_told_with_its_reason(device, model):
 def test_engines_of_another_stage_are_refused(device, model, reference_bundle):
     bundle = open_bundle(reference_bundle)
     plan = tensorrt_double.make_plan(bundle.read("onnx/fp32/audio.onnx"))
-    session = TrtSession(plan, library="tensorrt", name="head", memory=cuda.DeviceMemory())
+    session = TrtSession(plan, library="tensorrt", name="head", memory=CudaMemory())
     buffers = {name: np.zeros(model.manifest.tensors[name].shape, np.float32) for name in ("audio", "event")}
     with pytest.raises(mmedge.BundleError, match="only in"):
         session.bind(buffers)

@@ -1,7 +1,7 @@
 """Calibration data in recordings: the windows that the runtime would see, at the ticks at which it would decide."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class _WindowCapture:
         """Nothing more is wanted."""
         return self._consecutive and len(self.kept) >= self._limit
 
-    def bind(self, buffers: Buffers, resident: Collection[str] = ()) -> Callable[[], None]:  # noqa: ARG002
+    def bind(self, buffers: Buffers) -> Callable[[], None]:
         """See :meth:`mmedge.backends.base.Session.bind`; a call keeps every n-th window, fewer when they are many."""
 
         def call() -> None:
