@@ -15,6 +15,7 @@ from mmedge.backends.cuda import find_device
 from mmedge.backends.trt import dla_cores
 from mmedge.console import as_json
 from mmedge.errors import BackendError, MissingLibraryError
+from mmedge.jetson import WHERE_DLA_IS, describe_dla, jetson_model
 from mmedge.sessions import BACKENDS, backend_problem
 
 __all__ = ["Finding", "doctor_command", "examine"]
@@ -56,11 +57,12 @@ def doctor_command(*, json_output: bool) -> int:
     return 1 if any(finding.state == "broken" for finding in findings) else 0
 
 
-def examine(release: Path = TEGRA_RELEASE) -> list[Finding]:
+def examine(release: Path = TEGRA_RELEASE, model: str | None = None) -> list[Finding]:
     """Look at everything that a bundle may need.
 
     Args:
         release: The file that a Jetson has.
+        model: What the Jetson calls itself; looked up if left out.
     """
     found = [
         Finding(
@@ -89,7 +91,7 @@ def examine(release: Path = TEGRA_RELEASE) -> list[Finding]:
     ]
     if release.is_file():
         found.append(Finding(what="Jetson", state="ok", detail=release.read_text().splitlines()[0].strip("# ")))
-        found.append(_dla())
+        found.append(_dla(jetson_model() if model is None else model))
     return found
 
 
@@ -114,15 +116,17 @@ def _backends() -> Finding:
     return Finding(what="backends", state="ok", detail=f"{', '.join(able)} can compute here")
 
 
-def _dla() -> Finding:
+def _dla(model: str) -> Finding:
+    """Deep-learning accelerators: how many TensorRT finds, or how many are on such a Jetson if it cannot be asked."""
     try:
         cores = dla_cores()
     except (BackendError, MissingLibraryError) as error:
-        return Finding(what="DLA", state="missing", detail=f"cannot be asked for: {error}")
-    detail = f"{cores} cores, which mmedge leaves alone: its engines are for the GPU"
-    return Finding(
-        what="DLA", state="ok" if cores else "missing", detail=detail if cores else "TensorRT finds none here"
-    )
+        return Finding(what="DLA", state="missing", detail=f"{describe_dla(model)}; TensorRT cannot be asked: {error}")
+    if not cores:
+        return Finding(
+            what="DLA", state="missing", detail=f"TensorRT finds none; {describe_dla(model)}; {WHERE_DLA_IS}"
+        )
+    return Finding(what="DLA", state="ok", detail=f"{cores} cores, which mmedge leaves alone: it builds for the GPU")
 
 
 def _needed(name: str, describe: Callable[..., str], fix: str) -> Finding:

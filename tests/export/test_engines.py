@@ -147,7 +147,11 @@ def test_the_command_builds_lists_and_refuses(bundle, built):
     for arguments, text in [
         (["--target", "rtx:sm90"], "TensorRT-RTX does not build for 'sm90'.*sm120 Blackwell"),
         (["--target", "cuda"], "--target 'cuda' is not known; expected e.g. rtx:sm86"),
-        (["--target", "tensorrt:dla"], "DLA exists on Jetson Orin and Xavier only"),
+        (
+            ["--target", "tensorrt:dla"],
+            "tensorrt:dla: mmedge builds for the GPU only.*this machine is no Jetson",
+        ),
+        (["--target", "tensorrt", "--dla", "0"], "--dla 0: mmedge builds for the GPU only. DLA is on Jetson AGX Orin"),
         (["--target", "rtx:sm86", "--variant", "int9"], "no variant 'int9'; expected fp32"),
     ]:
         with pytest.raises(mmedge.InputError, match=text) as refused:

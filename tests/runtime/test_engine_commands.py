@@ -10,6 +10,7 @@ import pytest
 
 from mmedge.commands.doctor import examine
 from mmedge.engine_file import ENGINES
+from mmedge.jetson import jetson_model
 from mmedge.local import cache_folder
 
 
@@ -76,17 +77,51 @@ def test_doctor_says_what_can_compute_here(mmedge_cli, device, monkeypatch, devi
 
 
 @pytest.mark.parametrize(
-    ("cores", "state", "detail"),
+    ("cores", "model", "state", "detail"),
     [
-        (0, "missing", "TensorRT finds none here"),
-        (2, "ok", "2 cores, which mmedge leaves alone: its engines are for the GPU"),
+        (
+            0,
+            "NVIDIA Jetson Orin Nano Developer Kit",
+            "missing",
+            "finds none; on this NVIDIA Jetson Orin Nano .* are none;",
+        ),
+        (
+            0,
+            "NVIDIA Jetson AGX Orin Developer Kit",
+            "missing",
+            "finds none; on this .* are two; .* TensorRT .* up to 10.7",
+        ),
+        (2, "NVIDIA Jetson AGX Orin Developer Kit", "ok", "2 cores, which mmedge leaves alone: it builds for the GPU"),
     ],
 )
-def test_doctor_on_a_jetson_says_how_many_dla_there_are(device, tmp_path, cores, state, detail):
+def test_doctor_on_a_jetson_says_how_many_dla_there_are(device, tmp_path, cores, model, state, detail):
     release = tmp_path / "nv_tegra_release"
     release.write_text("# R36 (release), REVISION: 4.0\n")
     device.dla_cores = cores
-    findings = {each.what: each for each in examine(release)}
+    findings = {each.what: each for each in examine(release, model)}
     assert findings["Jetson"].detail.startswith("R36")
     assert findings["DLA"].state == state
     assert re.search(detail, findings["DLA"].detail)
+
+
+def test_where_tensorrt_cannot_be_asked_the_module_tells_how_many_dla_there_are(device, tmp_path):
+    release = tmp_path / "nv_tegra_release"
+    release.write_text("# R36\n")
+    device.cuda.devices = 0
+    findings = {
+        each.what: each for each in examine(release, "NVIDIA Jetson Orin NX Engineering Reference Developer Kit")
+    }
+    assert (
+        "there are two (the module with 8 GB: one); TensorRT cannot be asked: no NVIDIA GPU" in findings["DLA"].detail
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "model"),
+    [(b"NVIDIA Jetson AGX Thor Developer Kit\0", "NVIDIA Jetson AGX Thor Developer Kit"), (b"Raspberry Pi 5\0", "")],
+)
+def test_a_jetson_says_what_it_is(tmp_path, content, model):
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    assert jetson_model(path) == model
+    assert jetson_model(tmp_path / "nothing") == ""

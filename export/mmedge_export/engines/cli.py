@@ -14,7 +14,7 @@ from mmedge_export.engines.build import (
     variants_for,
 )
 from mmedge_export.engines.build import trust_engines as vouch
-from mmedge_export.engines.target import parse_target
+from mmedge_export.engines.target import no_dla, parse_target
 
 __all__ = ["build_command"]
 
@@ -30,6 +30,7 @@ __all__ = ["build_command"]
 @click.option("--variant", "variants", multiple=True, help="Only this one; by default all that fit. Repeatable.")
 @click.option("--workspace", type=click.IntRange(0), default=0, help="Most scratch memory of a layer in MiB; 0: all.")
 @click.option("--level", type=click.IntRange(0, 5), default=3, help="How long the builder searches, 0 to 5.")
+@click.option("--dla", "dla_core", type=int, help="Not there: says where deep-learning accelerators are, and ends.")
 @click.option("--force", is_flag=True, help="Build also what is there.")
 @click.option(
     "--trust-engines",
@@ -44,6 +45,7 @@ def build_command(  # noqa: PLR0913 - one parameter for each option
     *,
     workspace: int,
     level: int,
+    dla_core: int | None,
     force: bool,
     trust_engines: bool,
     json_output: bool,
@@ -53,6 +55,8 @@ def build_command(  # noqa: PLR0913 - one parameter for each option
     What is there and fits is kept: an engine is known by its graph, the library's version, the targets and the options.
     Ends with status 1 when a stage got no engine.
     """
+    if dla_core is not None:
+        raise no_dla(f"--dla {dla_core}")
     if not targets and not trust_engines:
         raise click.UsageError("--target is missing, e.g. --target rtx:sm86,sm89 or --target tensorrt")
     opened = open_bundle(bundle)

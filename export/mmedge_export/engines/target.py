@@ -6,16 +6,13 @@ from mmedge.backends.cuda import find_device
 from mmedge.backends.trt import library_version
 from mmedge.engine_file import TARGET_BITS, Library
 from mmedge.errors import BackendError, InputError
+from mmedge.jetson import WHERE_DLA_IS, describe_dla, jetson_model
 
-__all__ = ["RTX_CAPABILITIES", "Target", "parse_target"]
+__all__ = ["RTX_CAPABILITIES", "Target", "no_dla", "parse_target"]
 
 RTX_CAPABILITIES = tuple(TARGET_BITS.values())
 EXAMPLES = (
     "e.g. rtx:sm86,sm89 (sm75 Turing, sm80 and sm86 Ampere, sm89 Ada, sm120 Blackwell, sm121 DGX Spark) or tensorrt"
-)
-NO_DLA = (
-    "DLA exists on Jetson Orin and Xavier only, for TensorRT up to 10.7, and for 11.4.1 on AGX Orin; mmedge builds for "
-    "the GPU and does not use it. Take --target tensorrt on the Jetson itself"
 )
 
 
@@ -50,7 +47,7 @@ def parse_target(text: str) -> Target:
     """
     name, colon, rest = text.strip().lower().partition(":")
     if "dla" in text.lower():
-        raise InputError(f"--target {text}: {NO_DLA}")
+        raise no_dla(f"--target {text}")
     if name not in {"rtx", "tensorrt"} or (name == "tensorrt" and colon):
         raise InputError(f"--target {text!r} is not known; expected {EXAMPLES}")
     if name == "tensorrt":
@@ -63,6 +60,18 @@ def parse_target(text: str) -> Target:
         )
     capabilities = tuple(each for each in RTX_CAPABILITIES if each in wanted)
     return Target(library="tensorrt-rtx", version=library_version("tensorrt-rtx"), capabilities=capabilities)
+
+
+def no_dla(given: str) -> InputError:
+    """Why mmedge does not build for a DLA, and whether there would be one here.
+
+    Args:
+        given: What was asked for.
+    """
+    return InputError(
+        f"{given}: mmedge builds for the GPU only. {WHERE_DLA_IS}; {describe_dla(jetson_model())}. "
+        "Take --target tensorrt on the Jetson itself"
+    )
 
 
 def _own_capability() -> str:
