@@ -127,9 +127,11 @@ class OrtSession:
             if provider.name != "CPUExecutionProvider":
                 raise BackendError(f"{what} with {provider.name}: {_line(error)}") from error
             raise BundleError(f"{what}: {_line(error)}") from error
-        if (given := self._session.get_providers()) and given[0] != provider.name:
+        given = self._session.get_providers()
+        if not given or given[0] != provider.name:
+            took = given[0] if given else "no provider"
             raise BackendError(
-                f"stage {name}: ONNX Runtime took {given[0]} instead of {provider.name}; try: {provider.fix}"
+                f"stage {name}: ONNX Runtime took {took} instead of {provider.name}; try: {provider.fix}"
             )
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())

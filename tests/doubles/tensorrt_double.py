@@ -167,10 +167,12 @@ class BuilderConfig:
         self.profiles.append(profile)
 
     def create_timing_cache(self, content):
-        return TimingCache(bytes(content))
+        return TimingCache(bytes(content)) if set(content) <= set(b"1x") else None
 
     def set_timing_cache(self, cache, ignore_mismatch):
         assert not ignore_mismatch
+        if b"x" in cache.content:  # of another device
+            return False
         self.timings = cache
         return True
 

@@ -20,6 +20,7 @@ from mmedge_export.engines.target import parse_target
 import mmedge
 from mmedge.bundle import open_bundle
 from mmedge.engine_file import ENGINES, EngineRecord, read_plan, read_records
+from mmedge.local import cache_folder
 
 DOUBLES = Path(__file__).parents[1] / "doubles"
 CALLED = (  # a user's command line, where TensorRT is the double and the GPU, too
@@ -89,6 +90,15 @@ def test_what_one_build_measured_is_known_to_the_next(bundle_copy, library, seen
     assert [len(each["timings"]) for each in seen()] == [0, 1, 2, 3]
     build(bundle_copy, force=True)
     assert [len(each["timings"]) for each in seen()][4:] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("damaged", [b"\x00garbage", b"x of another device"])
+def test_timings_that_cannot_be_used_are_measured_anew(bundle_copy, library, seen, damaged):
+    build(bundle_copy)
+    (path,) = (cache_folder() / "timings").iterdir()
+    path.write_bytes(damaged.split()[0])
+    assert {row.how for row in build(bundle_copy, force=True)} == {"built"}
+    assert [len(each["timings"]) for each in seen()][4:] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("how", ["killed_above", "memory"])

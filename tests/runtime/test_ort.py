@@ -1,5 +1,8 @@
 """ONNX Runtime's other providers, as far as a machine without a GPU can tell."""
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -47,6 +50,89 @@ def test_a_provider_that_is_replaced_by_the_cpu_is_an_error(reference_bundle):
     with pytest.warns(UserWarning, match="CUDAExecutionProvider"), refused as told:
         OrtSession(graph, threads=1, name="head", provider=PROVIDERS["onnxruntime-cuda"])
     assert "\n" not in str(told.value)
+
+
+class Replaced:
+    """An ONNX Runtime with NVIDIA's providers, which computes on the CPU and says what it is told to say.
+
+    Attributes:
+        given: What sessions say that they have.
+        devices: What the plugin finds, once it is registered.
+        registered: How often it was.
+    """
+
+    def __init__(self, given, monkeypatch):
+        import onnxruntime
+
+        self.real, self.given = onnxruntime, given
+        self.devices = [SimpleNamespace(ep_name="NvTensorRTRTXExecutionProvider")]
+        self.registered, self.broken, self.taken = 0, "", []
+        module = ModuleType("onnxruntime")
+        for name in ("RunOptions", "OrtValue", "__version__"):
+            setattr(module, name, getattr(onnxruntime, name))
+        outer = self
+
+        class Options(onnxruntime.SessionOptions):
+            def add_provider_for_devices(self, devices, options):
+                outer.taken.append(list(devices))
+
+        module.SessionOptions = Options
+        module.InferenceSession = self.open
+        module.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        module.get_ep_devices = lambda: self.devices if self.registered else []
+        module.register_execution_provider_library = self.register
+        plugin = ModuleType("onnxruntime_ep_nv_tensorrt_rtx")
+        plugin.get_ep_name = lambda: "NvTensorRTRTXExecutionProvider"
+        plugin.get_library_path = lambda: "plugin.so"
+        monkeypatch.setitem(sys.modules, "onnxruntime", module)
+        monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
+
+    def open(self, graph, options, providers=None):
+        made = self.real.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        made.get_providers = lambda: self.given
+        return made
+
+    def register(self, name, path):
+        if self.broken:
+            raise RuntimeError(self.broken)
+        self.registered += 1
+
+
+RTX, CUDA, CPU = "NvTensorRTRTXExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("given", [[], [CPU], [CPU, RTX, CUDA]], ids=["none", "cpu", "cpu first"])
+@pytest.mark.parametrize("backend", ["onnxruntime-cuda", "onnxruntime-rtx"])
+def test_what_onnxruntime_replaces_without_a_word_is_refused(reference_bundle, monkeypatch, backend, given):
+    Replaced(given, monkeypatch)
+    took = given[0] if given else "no provider"
+    with pytest.raises(mmedge.BackendError, match=f"ONNX Runtime took {took} instead of {PROVIDERS[backend].name}"):
+        mmedge.load(reference_bundle, backend=backend)
+    if not given:
+        return
+    with mmedge.load(reference_bundle) as model:
+        assert model.report.backend == "onnxruntime-cpu"
+        assert "instead of" in model.report.rejected[f"{backend} with fp32"]
+
+
+def test_the_rtx_plugin_is_registered_once_and_gets_every_stage(reference_bundle, model, monkeypatch):
+    replaced = Replaced([RTX, CPU], monkeypatch)
+    with mmedge.load(reference_bundle, backend="onnxruntime-rtx") as on_rtx:
+        assert on_rtx.report.backend == "onnxruntime-rtx"
+        assert replaced.registered == 1
+        assert replaced.taken == [replaced.devices] * len(model.manifest.stages)
+
+
+@pytest.mark.parametrize("how", ["broken", "no device"])
+def test_a_plugin_that_finds_no_gpu_is_one_line(reference_bundle, monkeypatch, how):
+    replaced = Replaced([RTX], monkeypatch)
+    replaced.broken = "libcuda.so.1: cannot open\n shared object file" if how == "broken" else ""
+    replaced.devices = []
+    text = "cannot be loaded: libcuda.so.1: cannot open shared object" if how == "broken" else "finds no GPU"
+    with pytest.raises(mmedge.BackendError, match=f"{RTX} {text}") as told:
+        mmedge.load(reference_bundle, backend="onnxruntime-rtx")
+    assert "\n" not in str(told.value)
+    assert text in provider_problem("onnxruntime-rtx")
 
 
 def test_asking_for_what_is_not_installed_says_what_to_type(reference_bundle):

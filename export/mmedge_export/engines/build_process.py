@@ -91,9 +91,12 @@ def _config(trt: Any, builder: Any, job: BuildJob) -> Any:
 
 
 def _timing_cache(config: Any, path: Path) -> Any:
-    """What earlier builds measured on this device; TensorRT-RTX measures nothing when it builds."""
-    cache = config.create_timing_cache(read_if_there(path))
-    return cache if config.set_timing_cache(cache, False) else None  # noqa: FBT003 - of another device: not taken
+    """What earlier builds measured on this device, or a new one; TensorRT-RTX measures nothing when it builds."""
+    for known in (read_if_there(path), b""):
+        cache = config.create_timing_cache(known)
+        if cache is not None and config.set_timing_cache(cache, False):  # noqa: FBT003 - of another device: not taken
+            return cache
+    return None
 
 
 def _failed(parser: Any, error: Any) -> FailedNode:
