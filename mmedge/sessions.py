@@ -16,7 +16,7 @@ from mmedge.errors import BackendError, EngineError, InputError, MissingLibraryE
 from mmedge.local import cache_folder
 from mmedge.measured import read_measured
 
-__all__ = ["BACKENDS", "Choice", "Opened", "backend_problem", "fits", "open_sessions"]
+__all__ = ["BACKENDS", "Choice", "Opened", "backend_problem", "fits", "open_sessions", "variant_problem"]
 
 ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx")
 Records = tuple[EngineRecord | EngineError, ...]
@@ -115,6 +115,14 @@ def backend_problem(backend: str) -> str:
     except (BackendError, MissingLibraryError) as error:
         return str(error)
     return ""
+
+
+def variant_problem(bundle: Bundle, backend: str, variant: str) -> str:
+    """Why a backend cannot compute with a variant of a bundle here, or ""; no graph and no engine is loaded for it."""
+    backends = bundle.manifest.variants[variant].backends
+    if not fits(backend, backends):
+        return f"variant {variant} is made for {', '.join(backends)}, not for {backend}"
+    return backend_problem(backend) or _obstacle(bundle, backend, variant, _records(bundle, [backend]))
 
 
 def _obstacle(bundle: Bundle, backend: str, variant: str, records: Records) -> str:

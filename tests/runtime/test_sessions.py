@@ -10,6 +10,7 @@ from engine_bundles import put_engines
 import mmedge
 from mmedge.bundle import MANIFEST, open_bundle
 from mmedge.measured import Measured, machine_name, read_measured, write_measured
+from mmedge.sessions import variant_problem
 
 
 @pytest.fixture
@@ -129,3 +130,21 @@ def test_what_is_required_is_not_replaced(reference_bundle):
 def test_a_variant_that_is_asked_for_runs_where_it_is_not_made_for(two_variants):
     backend, variant, reason = chosen(two_variants, variant="other", backend="onnxruntime-cpu")
     assert (backend, variant, reason) == ("onnxruntime-cpu", "other", "asked for")
+
+
+def test_each_backend_says_what_it_lacks_for_a_variant_before_anything_is_loaded(bundle_copy, device):
+    bundle = open_bundle(bundle_copy)
+    assert variant_problem(bundle, "onnxruntime-cpu", "fp32") == ""
+    assert variant_problem(bundle, "tensorrt", "fp32") == "the bundle has no engines (mmedge build makes them)"
+    put_engines(bundle, "tensorrt")
+    assert variant_problem(bundle, "tensorrt", "fp32") == ""
+    assert "has no tensorrt-rtx engine that may be loaded here" in variant_problem(bundle, "tensorrt-rtx", "fp32")
+    device.cuda.devices = 0
+    assert "no NVIDIA GPU" in variant_problem(bundle, "tensorrt", "fp32")
+    assert not device.runtimes
+
+
+def test_a_variant_for_other_backends_is_told_as_such(two_variants):
+    bundle = open_bundle(two_variants)
+    problem = variant_problem(bundle, "tensorrt", "other")
+    assert problem == "variant other is made for onnxruntime-cpu, not for tensorrt"

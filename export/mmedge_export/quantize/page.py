@@ -76,8 +76,18 @@ def _accuracy(guarded: Guarded) -> list[str]:
     ]  # fmt: skip
     lines = ["", *_table(("output", "score", "windows", "fp32", "variant", "drop", "allowed"), rows)]
     if guarded.alone:
-        header = ("only this sensor is real", "output", "relative error", "its share in fp32", "in the variant")
-        rows = [[r.port, r.output, f"{r.error:.2%}", f"{r.share_fp32:.1%}", f"{r.share:.1%}"] for r in guarded.alone]
+        header = ("only this sensor is real", "output", "relative error", "attribution, fp32", "variant", "shift")
+        rows = [
+            [
+                r.port,
+                r.output,
+                f"{r.error:.2%}",
+                f"{r.share_fp32:.1%}",
+                f"{r.share:.1%}",
+                f"{r.share - r.share_fp32:+.1%}",
+            ]
+            for r in guarded.alone
+        ]
         lines += ["", *_table(header, rows)]
     if guarded.shifts:
         rows = [[row.tensor, f"{row.cosine:.4f}", f"{row.error:.2%}"] for row in guarded.shifts]

@@ -57,6 +57,19 @@ def test_a_branch_that_the_head_no_longer_hears_is_found_with_that_sensor_alone(
     assert sum(shares.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("family", ["int8-cpu", "int8-trt"])
+def test_how_far_the_attribution_has_shifted_is_told_and_the_guard_makes_it_less(workshop, family):
+    bundle, evaluator = workshop
+
+    def shift(rows):
+        return max(abs(row.share - row.share_fp32) for row in rows)
+
+    start = plans(bundle, "int8")
+    assert shift(judge(evaluator, family, plans(bundle, "fp32"), BUDGET).alone) == 0
+    assert shift(judge(evaluator, family, start, BUDGET).alone) > 0.5  # one sensor is hardly heard any more
+    assert shift(guard(bundle, evaluator, family, start, BUDGET, lambda _: None).alone) < 0.02
+
+
 def test_fp32_plans_lose_nothing(workshop):
     bundle, evaluator = workshop
     found = judge(evaluator, "int8-cpu", plans(bundle, "fp32"), Budget(drop=0, error=0))
