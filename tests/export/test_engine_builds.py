@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -16,6 +17,7 @@ import tensorrt_double
 from mmedge_export.engines.build import BuildOptions, build_engines, sweep
 from mmedge_export.engines.cli import build_command
 from mmedge_export.engines.target import parse_target
+from mmedge_export.engines.worker import Worker
 
 import mmedge
 from mmedge.bundle import open_bundle
@@ -159,8 +161,14 @@ def wait_for(condition, timeout_s=30):
         sleep(0.02)
 
 
-def test_killed_while_it_builds_the_bundle_stays_whole_and_the_next_run_ends_the_work(bundle_copy, library, seen):
+def test_killed_while_it_builds_the_bundle_stays_whole_and_the_next_run_ends_the_work(
+    bundle_copy, library, seen, tmp_path, monkeypatch
+):
     library(sleep_s=1.5)
+    for_jobs = tmp_path / "tmp"
+    for_jobs.mkdir()
+    monkeypatch.setenv("TMPDIR", str(for_jobs))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     child = subprocess.Popen(
         [sys.executable, "-c", CALLED, str(bundle_copy), "--target", "tensorrt", "--variant", "fp32"],
         start_new_session=True,
@@ -176,10 +184,24 @@ def test_killed_while_it_builds_the_bundle_stays_whole_and_the_next_run_ends_the
     with mmedge.load(bundle_copy) as model:
         assert model.report.backend == "onnxruntime-cpu"
     library()
+    left = [path for path in for_jobs.iterdir() if path.name.startswith("mmedge-build-")]
+    assert len(left) == 1
+    os.utime(left[0], (0, 0))
     rows = build(bundle_copy)
     assert sorted(row.how for row in rows) == ["built", "built", "built", "cached"]
+    assert not left[0].exists()
     with mmedge.load(bundle_copy) as model:
         assert model.report.backend == "tensorrt"
+
+
+def test_folders_of_commands_that_are_alive_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Worker(timeout_s=1) as first:
+        os.utime(first.home, (0, 0))
+        with Worker(timeout_s=1) as second:
+            assert first.home.is_dir()
+            assert second.home.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 def test_killed_while_it_writes_only_left_overs_remain_and_they_are_swept(bundle_copy, library):
@@ -232,7 +254,7 @@ def test_two_builders_at_once_do_no_harm(bundle_copy, library):
 
 def test_where_nothing_can_be_written_the_bundle_is_as_it_was(bundle_copy, library):
     (bundle_copy / ENGINES).write_text("in the way")
-    with pytest.raises(OSError, match="engines"):
+    with pytest.raises(mmedge.EngineError, match="cannot be kept in .*engines .*make room, and type the same again"):
         build(bundle_copy)
     mmedge.load(bundle_copy).close()
 
@@ -242,7 +264,8 @@ def test_a_full_disk_leaves_nothing_half_written(bundle_copy, library):
     command = [sys.executable, "-c", limited, str(bundle_copy), "--target", "tensorrt", "--variant", "fp32"]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 1
-    assert "File too large" in told.stdout + told.stderr
+    assert "EngineError: the build of stage image.item cannot be prepared in" in told.stderr
+    assert "(File too large); make room there, or set TMPDIR" in told.stderr
     folder = bundle_copy / ENGINES
     left = [path.name for path in folder.iterdir()] if folder.exists() else []
     assert not [name for name in left if name.endswith(".tmp")]

@@ -109,8 +109,7 @@ def build_engines(
     """Build what is missing; each engine is stored as soon as it is built.
 
     Raises:
-        EngineError: ``engines/`` is a link to somewhere else, or a build takes too long.
-        OSError: The bundle's folder cannot be written.
+        EngineError: ``engines/`` is a link to somewhere else or cannot be written, or a build takes too long.
         BundleError: A graph is not what was exported.
     """
     with Worker(timeout_s=options.timeout_s) as worker:
@@ -233,13 +232,9 @@ class _Build:
             level=key.level,
         )
         timings = cache_folder() / "timings" / f"{key.library}-{key.version}-{key.device.replace('/', '-')}.bin"
-        with tempfile.TemporaryDirectory(prefix="mmedge-build-") as name:
+        with tempfile.TemporaryDirectory(dir=self._worker.home) as name:
             folder = Path(name)
-            (folder / GRAPH).write_bytes(self._graph)
-            for path in self._weights:
-                (folder / path.name).symlink_to(path.resolve())
-            (folder / JOB).write_text(json.dumps(to_plain(job)))
-            (folder / TIMINGS).write_bytes(read_if_there(timings) if key.device else b"")
+            self._prepare(folder, job, read_if_there(timings) if key.device else b"")
             begin = perf_counter()
             status = self._worker.build(folder)
             seconds = perf_counter() - begin
@@ -258,10 +253,34 @@ class _Build:
                 build_s=round(seconds, 3),
                 notes=_warnings(log),
             )
+            return self._stored(record, plan, read_if_there(folder / TIMINGS) if key.device else b"", timings)
+
+    def _prepare(self, folder: Path, job: BuildJob, timings: bytes) -> None:
+        """Put what the process reads into the folder of a job."""
+        try:
+            (folder / GRAPH).write_bytes(self._graph)
+            for path in self._weights:
+                (folder / path.name).symlink_to(path.resolve())
+            (folder / JOB).write_text(json.dumps(to_plain(job)))
+            (folder / TIMINGS).write_bytes(timings)
+        except OSError as error:
+            raise EngineError(
+                f"the build of stage {self._stage.name} cannot be prepared in {folder} ({error.strerror or error}); "
+                "make room there, or set TMPDIR to where there is some"
+            ) from error
+
+    def _stored(self, record: EngineRecord, plan: bytes, measured: bytes, timings: Path) -> EngineRecord:
+        """The record as it was written, with what was measured on this device."""
+        try:
             stored = write_engine(self._bundle, record, plan)
-            if key.device and (measured := read_if_there(folder / TIMINGS)):
+            if measured:
                 write_atomic(timings, measured)
-            return stored
+        except OSError as error:
+            raise EngineError(
+                f"the engine of stage {record.stage} cannot be kept in {engines_folder(self._bundle)} "
+                f"({error.strerror or error}); what is there is whole; make room, and type the same again"
+            ) from error
+        return stored
 
     def _row(self, record: EngineRecord, how: str, skipped: str) -> BuiltEngine:
         less = f"with {record.workspace_mib} MiB of scratch memory: more did not fit"

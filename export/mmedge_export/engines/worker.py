@@ -1,9 +1,13 @@
 """The process that builds, seen from the one that asked: it may die, and the next build has a new one."""
 
+import fcntl
+import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import IO
 
@@ -12,26 +16,37 @@ from mmedge_export.engines.build_process import LOG
 
 __all__ = ["Worker"]
 
+PREFIX = "mmedge-build-"
+YOUNG_S = 60.0  # not locked yet, perhaps
+
 
 class Worker:
     """Builds one engine after the other in a child process; a context manager.
 
     Args:
         timeout_s: After that a build is given up.
+
+    Attributes:
+        home: A folder for jobs. One that a killed command left is cleared away by the next one.
     """
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[str] | None = None
         self._words: IO[str] | None = None
-        self._home = tempfile.TemporaryDirectory(prefix="mmedge-build-")  # no file of the user's is a library here
+        _clear_away()
+        self._folder = tempfile.TemporaryDirectory(prefix=PREFIX)  # no file of the user's is a library here
+        self.home = Path(self._folder.name)
+        self._alive = os.open(self.home, os.O_RDONLY)
+        fcntl.flock(self._alive, fcntl.LOCK_EX)  # until this process ends, however it does
 
     def __enter__(self) -> "Worker":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
-        self._home.cleanup()
+        self._folder.cleanup()
+        os.close(self._alive)
 
     def build(self, folder: Path) -> int:
         """Do the job in a folder.
@@ -63,7 +78,7 @@ class Worker:
             command = [sys.executable, "-m", "mmedge_export.engines.build_process"]
             self._child = subprocess.Popen(
                 command,
-                cwd=self._home.name,
+                cwd=self.home,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._words,
@@ -90,3 +105,21 @@ class Worker:
         child.kill()
         child.communicate()
         words.close()
+
+
+def _clear_away() -> None:
+    """Remove the folders of this user's commands that were killed: nobody holds them any more."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            facts = os.fstat(folder)
+            if facts.st_uid == os.getuid() and time.time() - facts.st_mtime > YOUNG_S:  # noqa: TID251 - of a file
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            continue  # its command is alive
+        finally:
+            os.close(folder)
