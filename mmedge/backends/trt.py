@@ -223,7 +223,8 @@ class _Bound:
             np.copyto(array, pinned)
 
     def _start(self) -> None:
-        self._done.synchronize()  # the copies of a run before may still read the pinned memory
+        if self.uploads:
+            self._done.synchronize()  # the copies of a run before may still read the pinned memory
         for array, pinned, _ in self.uploads:
             np.copyto(pinned, array)
         for event in self._others():

@@ -216,6 +216,41 @@ def test_a_failure_says_which_node_which_module_and_what_would_fit(tmp_path, ref
     assert not list((tmp_path / "bad.mmedge" / ENGINES).glob("audio-*"))
 
 
+def scalar(name, value, kind):
+    return numpy_helper.from_array(np.array(value, kind), name)
+
+
+QUANTIZED_FOR_OTHERS = {
+    "int32 bias": (
+        helper.make_node("DequantizeLinear", ["b", "s"], ["y"], name="n", axis=0),
+        [scalar("b", [1, 2, 3, 4], np.int32), scalar("s", [0.1] * 4, np.float32)],
+        TensorProto.FLOAT,
+        "biases must stay float; .* take the variant int8-trt",
+    ),
+    "zero point": (
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], name="n"),
+        [scalar("s", 0.1, np.float32), scalar("z", 3, np.uint8)],
+        TensorProto.UINT8,
+        "zero points must be 0; .* take the variant int8-trt",
+    ),
+    "16 bits": (
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], name="n"),
+        [scalar("s", 0.1, np.float32), scalar("z", 0, np.int16)],
+        TensorProto.INT16,
+        "TensorRT does not read this type of weights; .* take the variant int8-trt",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", QUANTIZED_FOR_OTHERS)
+def test_graphs_that_were_quantized_for_others_are_told_what_would_fit(tmp_path, reference_bundle, what):
+    node, weights, made, advice = QUANTIZED_FOR_OTHERS[what]
+    row = build_audio(one_node(tmp_path, reference_bundle, node, [4], made=made, weights=weights, opset=21))
+    assert row.how == "failed"
+    assert re.search(advice, row.text), row.text
+    assert not re.search(r"\n|cudaError|DLA|\.cpp", row.text), row.text
+
+
 def test_the_module_of_a_failing_product_is_the_user_s(bundle, built):
     rows = build_engines(bundle, parse_target("rtx:sm75"), ["fp32"], BuildOptions(), lambda _: None)
     failed = {row.stage: row.text for row in rows if row.how == "failed"}

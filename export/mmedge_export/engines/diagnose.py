@@ -16,6 +16,7 @@ __all__ = ["Diagnosis", "diagnose"]
 ECHO = "cudaError 35"  # follows every error where there is no driver, and says nothing
 OUT_OF_MEMORY = re.compile(r"out ?of ?memory|std::bad_alloc|insufficient memory|cannot allocate memory", re.IGNORECASE)
 UNKNOWN = "unknown operator"
+UNREADABLE = "unsupported datatype"
 NOISE = (  # of its messages: names of functions, files and lines
     r"IBuilder::\w+: ",
     r"Error Code \d+: ",
@@ -23,6 +24,9 @@ NOISE = (  # of its messages: names of functions, files and lines
     r"\[[\w./]+::\w+::\d+\] ",
     r"\.? ?In \w+ at /\S+:\d+\)?",
     r"In node \d+ with name: \S* and operator: \w+ \(\w+\): ",
+    r"\w+\.cpp:\d+: ",
+    r" Cuda Runtime \( ?\(cudaError 35[^)]*\)+",  # where there is no driver, also in the midst of others
+    r"\. Please set kENABLE_\w+_DLA .*",  # of no use without a DLA
 )
 SIGKILL = 9
 SINCE = {"fp8": ("sm89", "sm120", "sm121"), "b16": ("sm80", "sm86", "sm89", "sm120", "sm121")}
@@ -36,7 +40,7 @@ ADVICE = (  # what the message says, and what would fit
     (r"\bNonZero\b", "use a mask instead of indices: the shape of the result must not depend on the data"),
     (r"Int32 but must have type FP8|bias_DequantizeLinear", f"biases must stay float; {INT8_TRT}"),
     (r"shiftIsAllZeros|Non-zero zero point", f"zero points must be 0; {INT8_TRT}"),
-    (r"unsupported datatype", f"TensorRT does not read this type of weights; {INT8_TRT}"),
+    (UNREADABLE, f"TensorRT does not read this type of weights; {INT8_TRT}"),
     (r"only the quantization axis may be blocked", "quantize only MatMul to int4, with blocks along the inner axis"),
     (
         r"Attention operation was not supported",
@@ -99,8 +103,9 @@ def diagnose(
         bad = outcome.refused[0]
         node = next((node for node in facts.nodes if node.name == bad.name), None)
         where = _where(node or NodeFacts(name=bad.name, operator=bad.operator, module=""))
-        message = f"{bad.operator} {bad.text}" if bad.known else f"{bad.operator} {bad.text} {UNKNOWN}"
-        return _with_advice(f"{library} refuses {where}: {_line(bad.text)}", message, job, version)
+        why = next((text for text in errors if UNREADABLE in text), bad.text)  # which the parser only logs
+        message = f"{bad.operator} {why}" if bad.known else f"{bad.operator} {why} {UNKNOWN}"
+        return _with_advice(f"{library} refuses {where}: {_line(why)}", message, job, version)
     node = _named(facts, errors)
     where = f" at {_where(node)}" if node else ""
     return _with_advice(f"{library} cannot build it{where}: {said}", " ".join(errors), job, version)
