@@ -25,7 +25,7 @@ NOISE = (  # of its messages: names of functions, files and lines
     r"\.? ?In \w+ at /\S+:\d+\)?",
     r"In node \d+ with name: \S* and operator: \w+ \(\w+\): ",
     r"\w+\.cpp:\d+: ",
-    r" Cuda Runtime \( ?\(cudaError 35[^)]*\)+",  # where there is no driver, also in the midst of others
+    r"\s*Cuda Runtime \(\s*\(cudaError 35[^)]*\)+",  # where there is no driver, also in the midst of others
     r"\. Please set kENABLE_\w+_DLA .*",  # of no use without a DLA
 )
 SIGKILL = 9
