@@ -35,7 +35,7 @@ from mmedge.backends import cuda
 from mmedge.backends.device import CudaMemory, CudaTensor
 from mmedge.backends.trt import TrtSession
 from mmedge.branches import open_branches, open_head
-from mmedge.errors import InputError
+from mmedge.errors import BackendError, InputError, StreamError
 from mmedge.feeds import front_end
 from mmedge.manifest import FileRecord
 from mmedge.stream import Stream, StreamOptions
@@ -275,3 +275,20 @@ def test_an_array_may_be_written_to_as_soon_as_it_was_taken_in(device):
 def test_tensors_of_another_shape_are_refused(device):
     with pytest.raises(InputError, match=r"\[2\] float32 cannot be put into \[3\] float32"):
         CudaTensor((3,), "float32")[...] = CudaTensor((2,), "float32")
+
+
+def test_a_device_that_fails_ends_a_push_in_one_line(sessions, device):
+    with opened(sessions) as stream:
+        drive(stream)
+        device.cuda.fail["cudaEventSynchronize"] = cuda_double.Status.cudaErrorIllegalAddress
+        with pytest.raises(BackendError, match="^stage .* cannot be computed: .*cudaErrorIllegalAddress$"):
+            push_hops(stream, 1, first=HOPS)
+
+
+def test_a_device_that_fails_ends_a_live_stream_and_who_fetches_is_told(sessions, device):
+    with opened(sessions, live=True) as stream:
+        device.cuda.fail["cudaEventSynchronize"] = cuda_double.Status.cudaErrorIllegalAddress
+        stream.push_frame(picture(0), T0)
+        broken = pytest.raises(StreamError, match="thread for image broke: stage image.item .*cudaErrorIllegalAddress")
+        with broken:
+            until(stream.poll)
