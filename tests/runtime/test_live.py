@@ -333,6 +333,9 @@ def test_a_stream_that_nobody_closed_does_not_keep_the_interpreter(reference_bun
     )
     told = subprocess.run(
         [sys.executable, "-c", program, reference_bundle],
-        capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
+        check=False,
     )
     assert (told.returncode, told.stdout, told.stderr) == (0, "end\n", "")

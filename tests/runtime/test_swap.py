@@ -1,6 +1,7 @@
 """One model in the place of another, between two ticks."""
 
 import gc
+import logging
 import threading
 from gc import collect, get_objects
 from itertools import pairwise
@@ -117,7 +118,8 @@ def is_of(prediction):
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_hundred_swaps_lose_no_tick_and_no_memory(duo, live):
+def test_a_hundred_swaps_lose_no_tick_and_no_memory(duo, live, caplog):
+    caplog.set_level(logging.CRITICAL, "mmedge")  # pytest keeps every record
     stream, sensors = decided(duo, live=live)
     told = predictions(stream, 1)
     models, sizes = [Other(), Other("first", 0.0)], []

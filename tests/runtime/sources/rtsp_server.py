@@ -1,4 +1,4 @@
-"""A network camera of GStreamer's: ``python rtsp_server.py PORT`` serves a test picture until it is killed; 0 is any."""
+"""A network camera of GStreamer's: ``python rtsp_server.py PORT`` (0 is any) serves a picture until it is killed."""
 
 import sys
 
