@@ -102,9 +102,11 @@ def reference_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     try:
         lock.mkdir()
     except FileExistsError:  # another worker makes it
-        while not ended.exists():
+        for _ in range(3000):
+            if ended.exists():
+                break
             sleep(0.2)
-        assert whole.exists(), "the other worker could not export the reference model"
+        assert bundle.exists(), "the other worker did not export the reference model"
     else:
         try:
             export(CHECKPOINT, bundle, ExportOptions(keep_whole=whole))

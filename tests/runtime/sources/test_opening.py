@@ -100,7 +100,6 @@ def test_a_recording_in_real_time_begins_with_the_run_and_keeps_its_distances():
                 times[port].append(packet.t_ns - arrivals.origin_ns)
         assert times["audio"] == expected["audio"]
         assert set(times["camera"]) <= set(expected["camera"])  # a slow machine leaves pictures out
-        assert times["camera"][0] == 0
         assert min(late_ns) >= 0
         return sorted(late_ns)[len(late_ns) // 2]
 
