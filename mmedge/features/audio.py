@@ -9,14 +9,11 @@ from mmedge.features.frames import frame_plan
 from mmedge.features.mel import MelSettings
 from mmedge.features.rows import FrameRows
 from mmedge.features.settings import AudioSettings
-from mmedge.features.spectral import BLOCK, frame_features
+from mmedge.features.spectral import BLOCK, FrameFeatures
 
 __all__ = ["AudioFrontEnd", "log_mel"]
 
 Array = npt.NDArray[np.float32]
-
-AHEAD = 8  # frames that may wait until a window is asked for; more would make it wait
-
 
 def log_mel(samples: Array, settings: MelSettings) -> Array:
     """Log-mel values, or cepstral coefficients, of a whole recording or window.
@@ -32,15 +29,22 @@ def log_mel(samples: Array, settings: MelSettings) -> Array:
         InputError: The samples have another rank or dtype, or are too few to be reflected at their ends.
     """
     _check(samples)
-    plan, features = frame_plan(settings, len(samples)), frame_features(settings)
+    plan, features, hop = frame_plan(settings, len(samples)), FrameFeatures(settings), settings.hop_length
     rows = np.empty((plan.frames, features.width), np.float32)
     for t in range(plan.first, plan.last, BLOCK):
         stop = min(t + BLOCK, plan.last)
-        first, last = (plan.origin + frame * settings.hop_length for frame in (t, stop - 1))
-        rows[t:stop] = features.rows(plan.inner_frames(samples[first : last + plan.width], settings.hop_length))
+        first, last = plan.origin + t * hop, plan.origin + (stop - 1) * hop
+        span = samples[first : last + plan.width].astype(np.float64)
+        features.rows(plan.inner_frames(span, hop), rows[t:stop])
     if len(plan.edges):
-        rows[plan.edges] = features.rows(plan.edge_frames(samples), plan.inside)
-    return features.finish(rows) if plan.frames else rows
+        made = np.empty((len(plan.edges), features.width), np.float32)
+        features.rows(plan.edge_frames(samples), made, plan.inside)
+        rows[plan.edges] = made
+    if not features.per_window or not plan.frames:
+        return rows
+    out = np.empty((plan.frames, settings.values), np.float32)
+    features.finish(rows, out)
+    return out
 
 
 class AudioFrontEnd:
@@ -67,8 +71,8 @@ class AudioFrontEnd:
         self._axes = tuple(layout.index(axis) for axis in "CNTM" if axis in layout)
         self._mel = mel if settings.front_end == "host" else None
         self._shape = settings.shape
-        self._mean = np.array(settings.mean, np.float32)
-        self._std = np.array(settings.std, np.float32)
+        # numpy is slower to take an array of one number than the number
+        self._mean, self._std = (np.float32(v[0]) if len(v) == 1 else np.array(v, np.float32) for v in (settings.mean, settings.std))
         unchanged = not self._mean.any() and bool((self._std == 1).all())
         self._plain = unchanged or settings.front_end == "graph"
         self._written: Array | None = None
@@ -79,7 +83,11 @@ class AudioFrontEnd:
         window = self.settings.window_samples
         # frames are computed in float64; kept so, they need not be converted one by one
         self._buffer = SampleBuffer(self._keep, np.float32 if self._mel is None else np.float64)
-        self._rows = None if self._mel is None else FrameRows(self._mel, window, self._columns, self._normalise)
+        if self._mel is None:
+            self._rows = None
+        else:
+            order = "C" if self._axes[-1] > self._axes[-2] else "F"
+            self._rows = FrameRows(self._mel, window, self._columns, self._normalise, order)
 
     @property
     def seen(self) -> int:
@@ -118,7 +126,7 @@ class AudioFrontEnd:
             return
         self._buffer.push(samples)
         if self._rows is not None:
-            self._rows.update(self._buffer, at_least=AHEAD)
+            self._rows.update(self._buffer)
 
     def write(self, out: Array) -> None:
         """Write the tensor of the window that ends at :attr:`window_end`.

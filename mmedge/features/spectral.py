@@ -1,5 +1,6 @@
 """From frames of samples to log-mel rows or cepstral coefficients."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -9,24 +10,27 @@ from mmedge.features.filters import cosines, filter_bank, window_function
 from mmedge.features.frames import lead
 from mmedge.features.mel import MelSettings
 
-__all__ = ["BLOCK", "FrameFeatures", "frame_features"]
+__all__ = ["BLOCK", "DB_PER_UNIT", "FrameFeatures"]
 
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 
-BLOCK = 256  # frames at once: keeps the intermediate arrays small, whatever the length of a recording
+BLOCK = 16  # frames at once: what lies between the steps stays in the cache, whatever the length of a recording
 
 NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 DB_PER_UNIT = {"ln": 10 / np.log(10), "log10": 10.0, "db": 1.0, "whisper": 40.0}
 
 
 class FrameFeatures:
-    """The tables of a mel front end and what is done with them; holds no state between calls.
+    """What a mel front end does with frames.
 
     Frames pass through two steps, because some conventions clamp to the maximum of the window: :meth:`rows` is what a
     frame gives by itself, :meth:`finish` what a whole window of rows needs on top. Every operation treats each frame by
     itself and in the same order, so that a frame gives the same bits alone and in a batch. Computed in float64, because
     numpy before 2.0 knows no other Fourier transform.
+
+    The arrays between the steps are kept from call to call: one thread at a time may use it.
 
     Attributes:
         per_window: Whether :meth:`finish` does anything.
@@ -38,125 +42,177 @@ class FrameFeatures:
         self.width = settings.mels if self.per_window else settings.values
         self._settings = settings
         self._lead = lead(settings)
-        window = window_function(settings)
-        self._weights, self._lagged = window.copy(), settings.preemphasis * window
-        if not self._lead:  # each frame begins anew: its first sample is emphasised by itself
-            self._weights[0] -= self._lagged[0]
-            self._lagged = self._lagged[1:]
         self._per_sample = 1 / settings.span
-        self._floors = np.full(settings.mels, settings.floor)  # numpy is slower to take a number
-        self._bank = filter_bank(settings)
+        self._top = np.float32(settings.top_db / DB_PER_UNIT[settings.log])
         self._cosines = cosines(settings)
+        self._works: dict[int, _Work] = {}
 
-    def rows(self, frames: Array, inside: Array | None = None) -> Array:
+    def rows(self, frames: Floats, out: Array, inside: Floats | None = None) -> None:
         """What each frame gives by itself.
 
         Args:
-            frames: [T, width] float32 or float64 of :class:`~mmedge.features.frames.FramePlan`; not changed.
+            frames: [T, width] of :class:`~mmedge.features.frames.FramePlan`; not changed.
+            out: [T, self.width], where it is written.
             inside: [T, width], 0 where a sample is padding; None for none.
-
-        Returns:
-            [T, self.width] float32, owned by the caller.
         """
-        settings = self._settings
-        # numpy takes half the time for a row of numbers that it takes for a table of one row
-        samples = (frames[0] if len(frames) == 1 else frames).astype(np.float64, copy=False)
-        energy = self._frame_energy(samples) if settings.energy == "frame" else None
-        windowed = self.windowed(samples)
-        if inside is not None and settings.last_frame == "padded":
-            windowed *= inside[:, self._lead :].reshape(windowed.shape)
-        parts = _transform(windowed, settings.n_fft).view(np.float64)  # real and imaginary, in turn
-        parts *= parts
-        spectrum = parts[..., ::2] + parts[..., 1::2]
-        if settings.energy == "spectrum":
-            energy = _log_total(spectrum, settings.floor)
-        if settings.power == 1:
-            np.sqrt(spectrum, out=spectrum)
-        rows = self._row_values(self._logarithm(self._bank.energies(spectrum)), energy)
-        return rows if rows.ndim == 2 else rows[np.newaxis]
+        if len(frames) <= BLOCK:
+            self._block(frames, out, inside)
+            return
+        for start in range(0, len(frames), BLOCK):
+            part = slice(start, start + BLOCK)
+            self._block(frames[part], out[part], None if inside is None else inside[part])
 
-    def finish(self, rows: Array) -> Array:
+    def finish(self, rows: Array, out: Array) -> None:
         """What the rows of one window become together.
 
         Args:
-            rows: [T, self.width], changed in place.
-
-        Returns:
-            [T, values] float32, the rows themselves unless they become cepstra.
+            rows: [T, self.width]; not changed.
+            out: [T, values], where it is written; may be the rows themselves.
         """
         if not self.per_window:
-            return rows
-        top = np.float32(self._settings.top_db / DB_PER_UNIT[self._settings.log])
-        np.maximum(rows, rows.max() - top, out=rows)
-        return self._cepstra(rows.astype(np.float64)) if self._settings.coefficients else rows
+            out[...] = rows
+            return
+        least = np.maximum.reduce(rows, axis=None) - self._top
+        if self._settings.coefficients:
+            out[...] = self._cepstra(np.maximum(rows, least).astype(np.float64))
+        else:
+            np.maximum(rows, least, out=out)
 
-    def windowed(self, samples: Floats) -> Floats:
+    def windowed(self, frames: Floats) -> Floats:
         """Mean removed, pre-emphasised and under the window: all linear.
 
         Args:
-            samples: [T, width] of :class:`~mmedge.features.frames.FramePlan`, or [width] of one; not changed.
+            frames: [T, width] of :class:`~mmedge.features.frames.FramePlan`, at most BLOCK; not changed.
 
         Returns:
-            [T, span], or [span], what is transformed.
+            [T, span], what is transformed; valid until the next call.
         """
-        lead = self._lead
+        work, lead = self._work(len(frames)), self._lead
         if self._settings.remove_dc:
-            mean = np.add.reduce(samples, axis=-1) * self._per_sample
-            samples = samples - (mean if samples.ndim == 1 else mean[:, np.newaxis])
-        windowed = (samples[..., lead:] if lead else samples) * self._weights
+            one = len(frames) == 1  # numpy takes half the time for a number that it takes for a column of one
+            mean = np.add.reduce(frames[0] if one else frames, -1) * self._per_sample
+            frames = np.subtract(frames, mean if one else mean[:, np.newaxis], out=work.centred)
+        np.multiply(frames[:, lead:] if lead else frames, work.window, out=work.windowed)
         if self._settings.preemphasis:
-            rest = windowed[..., 1 - lead :]
-            rest -= samples[..., :-1] * self._lagged
-        return windowed
+            np.multiply(frames[:, :-1], work.lagged, out=work.before)
+            np.subtract(work.after, work.before, out=work.after)
+        return work.windowed
 
-    def _frame_energy(self, samples: Floats) -> Floats:
+    def _block(self, frames: Floats, out: Array, inside: Floats | None) -> None:
+        settings, work = self._settings, self._work(len(frames))
+        energy = self._frame_energy(frames) if settings.energy == "frame" else None
+        windowed = self.windowed(frames)
+        if inside is not None and settings.last_frame == "padded":
+            windowed *= inside[:, self._lead :]
+        if NUMPY_2:
+            np.fft.rfft(windowed, settings.n_fft, out=work.spectrum)
+        else:
+            work.spectrum[...] = np.fft.rfft(windowed, settings.n_fft)
+        np.multiply(work.parts, work.parts, out=work.parts)
+        np.add(work.real, work.imaginary, out=work.powers)
+        if settings.energy == "spectrum":
+            energy = _log_total(work.powers.reshape(len(frames), -1), settings.floor)
+        if settings.power == 1:
+            np.sqrt(work.powers, out=work.powers)
+        work.powers.take(work.bins, None, work.under, "clip")
+        np.multiply(work.under, work.weights, out=work.under)
+        np.add.reduceat(work.under, work.starts, 0, None, work.energies)
+        self._take_logarithm(work)
+        if self.per_window or not settings.coefficients:
+            out[...] = work.logs
+            return
+        out[...] = self._cepstra(work.logs)
+        if energy is not None:
+            out[:, -1 if settings.dct == "htk" else 0] = energy
+
+    def _work(self, count: int) -> "_Work":
+        work = self._works.get(count)
+        if work is None:
+            work = self._works[count] = _Work(self._settings, count)
+        return work
+
+    def _frame_energy(self, frames: Floats) -> Floats:
         settings = self._settings
-        samples = samples[..., self._lead :] * settings.sample_scale
+        samples = frames[:, self._lead :] * settings.sample_scale
         if settings.remove_dc:
             samples -= np.add.reduce(samples, axis=-1, keepdims=True) / settings.span
         return _log_total(np.square(samples), settings.floor)
 
-    def _logarithm(self, energies: Floats) -> Floats:
-        settings = self._settings
+    def _take_logarithm(self, work: "_Work") -> None:
+        settings, energies = self._settings, work.energies
         if settings.floor_mode == "max":
-            np.maximum(energies, self._floors, out=energies)
+            np.maximum(energies, work.floors, out=energies)
         else:
-            energies += self._floors
+            np.add(energies, work.floors, out=energies)
         if settings.log == "ln":
-            return np.log(energies, out=energies)
+            np.log(energies, out=energies)
+            return
         np.log10(energies, out=energies)
         if settings.log == "db":
             energies *= 10
         elif settings.log == "whisper":
             energies += 4
             energies /= 4
-        return energies
 
-    def _row_values(self, logs: Floats, energy: Floats | None) -> Array:
-        if self.per_window or not self._settings.coefficients:
-            return logs.astype(np.float32)
-        cepstra = self._cepstra(logs)
-        if energy is not None:
-            cepstra[..., -1 if self._settings.dct == "htk" else 0] = energy
+    def _cepstra(self, logs: Floats) -> Floats:
+        # einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
+        cepstra: Floats = np.einsum("tm,cm->tc", logs, self._cosines)
         return cepstra
 
-    def _cepstra(self, logs: Floats) -> Array:
-        # einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
-        cepstra: Floats = np.einsum("...m,cm->...c", logs, self._cosines)
-        return cepstra.astype(np.float32)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Tables:
+    """The tables of BLOCK frames, one after another: numpy is slower to repeat a table than to read it again.
+
+    Those of K bins and M filters are flat: places count from the first frame.
+    """
+
+    window: Floats  # [BLOCK, span]
+    lagged: Floats  # [BLOCK, span], or a sample less where each frame begins anew
+    bins: Places  # [BLOCK * K]
+    weights: Floats  # [BLOCK * K]
+    starts: Places  # [BLOCK * M]
+    floors: Floats  # [BLOCK * M]
 
 
 @lru_cache(maxsize=8)
-def frame_features(settings: MelSettings) -> FrameFeatures:
-    """The tables of these settings, built once."""
-    return FrameFeatures(settings)
+def _tables(settings: MelSettings) -> _Tables:
+    window, bank = window_function(settings), filter_bank(settings)
+    lagged = settings.preemphasis * window
+    if not lead(settings):  # each frame begins anew: its first sample is emphasised by itself
+        window[0] -= lagged[0]
+        lagged = lagged[1:]
+    frame = np.arange(BLOCK)[:, np.newaxis]
+    return _Tables(
+        window=np.tile(window, (BLOCK, 1)),
+        lagged=np.tile(lagged, (BLOCK, 1)),
+        bins=(frame * (settings.n_fft // 2 + 1) + bank.bins).ravel(),
+        weights=np.tile(bank.weights, BLOCK),
+        starts=(frame * len(bank.bins) + bank.starts).ravel(),
+        floors=np.full(BLOCK * settings.mels, settings.floor),
+    )
 
 
-def _transform(windowed: Floats, n_fft: int) -> npt.NDArray[np.complex128]:
-    if not NUMPY_2:
-        return np.fft.rfft(windowed, n_fft)
-    spectrum = np.empty((*windowed.shape[:-1], n_fft // 2 + 1), np.complex128)
-    return np.fft.rfft(windowed, n_fft, out=spectrum)  # given, it spares a sixth of the call: finding out its type
+class _Work:
+    """The tables of so many frames, and the arrays between the steps."""
+
+    def __init__(self, settings: MelSettings, count: int) -> None:
+        tables, span, bins = _tables(settings), settings.span, settings.n_fft // 2 + 1
+        self.window, self.lagged = tables.window[:count], tables.lagged[:count]
+        self.bins = tables.bins[: count * (len(tables.bins) // BLOCK)]
+        self.weights = tables.weights[: len(self.bins)]
+        self.starts, self.floors = (each[: count * settings.mels] for each in (tables.starts, tables.floors))
+        self.centred = np.empty((count, span + lead(settings)))
+        self.windowed = np.empty((count, span))
+        self.before = np.empty(self.lagged.shape)
+        self.after = self.windowed[:, span - self.lagged.shape[1] :]
+        self.spectrum = np.empty((count, bins), np.complex128)
+        self.parts = self.spectrum.view(np.float64).reshape(-1)  # real and imaginary, in turn
+        self.real, self.imaginary = self.parts[::2], self.parts[1::2]
+        self.powers = np.empty(count * bins)
+        self.under = np.empty(len(self.bins))
+        self.energies = np.empty(count * settings.mels)
+        self.logs = self.energies.reshape(count, settings.mels)
 
 
 def _log_total(powers: Floats, floor: float) -> Floats:
