@@ -9,7 +9,7 @@ from mmedge.features.frames import frame_plan
 from mmedge.features.mel import MelSettings
 from mmedge.features.rows import FrameRows
 from mmedge.features.settings import AudioSettings
-from mmedge.features.spectral import BLOCK, FrameFeatures
+from mmedge.features.spectral import FrameFeatures
 
 __all__ = ["AudioFrontEnd", "log_mel"]
 
@@ -31,8 +31,8 @@ def log_mel(samples: Array, settings: MelSettings) -> Array:
     _check(samples)
     plan, features, hop = frame_plan(settings, len(samples)), FrameFeatures(settings), settings.hop_length
     rows = np.empty((plan.frames, features.width), np.float32)
-    for t in range(plan.first, plan.last, BLOCK):
-        stop = min(t + BLOCK, plan.last)
+    for t in range(plan.first, plan.last, features.block):
+        stop = min(t + features.block, plan.last)
         first, last = plan.origin + t * hop, plan.origin + (stop - 1) * hop
         span = samples[first : last + plan.width].astype(np.float64)
         features.rows(plan.inner_frames(span, hop), rows[t:stop])
