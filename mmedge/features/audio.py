@@ -29,22 +29,7 @@ def log_mel(samples: Array, settings: MelSettings) -> Array:
         InputError: The samples have another rank or dtype, or are too few to be reflected at their ends.
     """
     _check(samples)
-    plan, features, hop = frame_plan(settings, len(samples)), FrameFeatures(settings), settings.hop_length
-    rows = np.empty((plan.frames, features.width), np.float32)
-    for t in range(plan.first, plan.last, features.block):
-        stop = min(t + features.block, plan.last)
-        first, last = plan.origin + t * hop, plan.origin + (stop - 1) * hop
-        span = samples[first : last + plan.width].astype(np.float64)
-        features.rows(plan.inner_frames(span, hop), rows[t:stop])
-    if len(plan.edges):
-        made = np.empty((len(plan.edges), features.width), np.float32)
-        features.rows(plan.edge_frames(samples), made, plan.inside)
-        rows[plan.edges] = made
-    if not features.per_window or not plan.frames:
-        return rows
-    out = np.empty((plan.frames, settings.values), np.float32)
-    features.finish(rows, out)
-    return out
+    return _window_features(samples, settings, FrameFeatures(settings))
 
 
 class AudioFrontEnd:
@@ -71,11 +56,11 @@ class AudioFrontEnd:
         self._axes = tuple(layout.index(axis) for axis in "CNTM" if axis in layout)
         self._mel = mel if settings.front_end == "host" else None
         self._shape = settings.shape
-        # numpy is slower to take an array of one number than the number
-        self._mean, self._std = (np.float32(v[0]) if len(v) == 1 else np.array(v, np.float32) for v in (settings.mean, settings.std))
+        self._mean, self._std = _constants(settings.mean), _constants(settings.std)
         unchanged = not self._mean.any() and bool((self._std == 1).all())
         self._plain = unchanged or settings.front_end == "graph"
         self._written: Array | None = None
+        self._features = None if self._mel is None else FrameFeatures(self._mel)
         self.reset()
 
     def reset(self) -> None:
@@ -87,7 +72,7 @@ class AudioFrontEnd:
             self._rows = None
         else:
             order = "C" if self._axes[-1] > self._axes[-2] else "F"
-            self._rows = FrameRows(self._mel, window, self._columns, self._normalise, order)
+            self._rows = FrameRows(self._mel, window, self._columns, self._normalise, order, self._features)
 
     @property
     def seen(self) -> int:
@@ -169,7 +154,7 @@ class AudioFrontEnd:
             raise InputError("NaN or infinity in the samples")
         out = np.empty(self._shape, np.float32)
         view = self._view(out)
-        view[...] = samples if self._mel is None else log_mel(samples, self._mel)
+        view[...] = samples if self._mel is None else _window_features(samples, self._mel, self._features)
         self._normalise(view)
         return out
 
@@ -184,6 +169,30 @@ class AudioFrontEnd:
         if not self._plain:
             values -= self._mean
             values /= self._std
+
+
+def _constants(values: tuple[float, ...]) -> Array:
+    constants = np.array(values, np.float32)
+    return constants if len(values) > 1 else constants.reshape(())  # numpy takes half the time for a single number
+
+
+def _window_features(samples: Array, settings: MelSettings, features: FrameFeatures) -> Array:
+    plan, hop, block = frame_plan(settings, len(samples)), settings.hop_length, features.block
+    rows = np.empty((plan.frames, features.width), np.float32)
+    for t in range(plan.first, plan.last, block):
+        stop = min(t + block, plan.last)
+        first, last = plan.origin + t * hop, plan.origin + (stop - 1) * hop
+        span = samples[first : last + plan.width].astype(np.float64)
+        features.rows(plan.inner_frames(span, hop), rows[t:stop])
+    if len(plan.edges):
+        made = np.empty((len(plan.edges), features.width), np.float32)
+        features.rows(plan.edge_frames(samples), made, plan.inside)
+        rows[plan.edges] = made
+    if not features.per_window or not plan.frames:
+        return rows
+    out = np.empty((plan.frames, settings.values), np.float32)
+    features.finish(rows, out)
+    return out
 
 
 def _check(samples: Array) -> None:

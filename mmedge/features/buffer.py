@@ -41,8 +41,8 @@ class SampleBuffer:
     def push(self, samples: Samples) -> None:
         """Copy in at most ``keep`` samples."""
         start = self.seen
-        self.seen = stop = start + len(samples)
-        self.room(start, stop)[...] = samples
+        self.seen = start + len(samples)
+        self.room(start, self.seen)[...] = samples
 
     def room(self, start: int, stop: int) -> Samples:
         """A view of the samples numbered start..stop since the first one, to be read or written.

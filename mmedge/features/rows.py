@@ -41,13 +41,14 @@ class FrameRows:
         columns: int,
         normalise: Callable[[Array], None],
         order: Literal["C", "F"],
+        features: FrameFeatures,
     ) -> None:
         self._samples = window_samples
         self._columns = columns
         self._hop = settings.hop_length
         self._step = columns * settings.hop_length
         self._plan = plan = frame_plan(settings, window_samples)
-        self._features = FrameFeatures(settings)
+        self._features = features
         self._normalise = normalise
         self._rows = SampleBuffer(plan.frames, shape=(self._features.width,), order=order)
         self._done = plan.first  # frames before it are computed, or never will be
@@ -60,59 +61,62 @@ class FrameRows:
             self._inside[AHEAD:] = plan.inside
 
     def update(self, buffer: SampleBuffer) -> None:
-        """Compute the frames that the newest complete window of the buffer needs, if many are not there yet."""
+        """Compute the frames that the newest complete window of the buffer needs, if many are not there yet.
+
+        To be called whenever samples came in.
+        """
         end = (buffer.seen - self._samples) // self._step * self._columns + self._plan.last
         if end - self._done < AHEAD:
             return
-        start = max(self._done, end - self._inner)
-        if start < end:
-            rows = self._rows.room(start, end)
-            self._features.rows(self._inner_frames(buffer, start, end), rows)
-            self._normalise_rows(rows)
+        new = min(end - self._done, self._inner)
+        if new:
+            rows = self._rows.room(end - new, end)
+            self._features.rows(self._newest(buffer, new, end), rows)
+            self._finish(rows)
         self._done = end
 
     def write(self, buffer: SampleBuffer, window_end: int, out: Array) -> None:
         """Write the features of the newest window to [T, values] float32."""
-        self.update(buffer)
         plan, start = self._plan, window_end - self._samples
         number = start // self._hop
         end = number + plan.last
         new = min(end - self._done, self._inner)
         window = self._rows.room(number, number + plan.frames)
         if self._edges:
-            rows = self._made[: new + self._edges]
-            self._with_edges(buffer, start, new, rows)
-            behind = len(rows) - plan.first
-            window[plan.last - new :] = rows[:behind]
-            window[: plan.first] = rows[behind:]
+            made = self._with_edges(buffer, start, new)
+            behind = len(made) - plan.first
+            window[plan.last - new :] = made[:behind]
+            if plan.first:
+                window[: plan.first] = made[behind:]
         elif new:
             rows = window[plan.last - new :]
-            self._features.rows(self._inner_frames(buffer, end - new, end), rows)
-            self._normalise_rows(rows)
+            self._features.rows(self._newest(buffer, new, end), rows)
+            self._finish(rows)
         self._done = end
         self._features.finish(window, out)
         if self._features.per_window:
             self._normalise(out)
 
-    def _with_edges(self, buffer: SampleBuffer, start: int, new: int, rows: Array) -> None:
-        """Compute the newest frames and those at the edges of the window that starts at a sample."""
-        plan, frames = self._plan, self._frames[: len(rows)]
+    def _newest(self, buffer: SampleBuffer, new: int, end: int) -> Floats:
+        """[new, width] samples of the frames before a number, a view."""
+        plan = self._plan
+        stop = plan.origin + (end - 1) * self._hop + plan.width
+        return plan.inner_frames(buffer.between(stop - plan.width - (new - 1) * self._hop, stop), self._hop)
+
+    def _with_edges(self, buffer: SampleBuffer, start: int, new: int) -> Array:
+        """Rows of the newest frames, then those at the edges of the window that starts at a sample."""
+        plan, frames, rows = self._plan, self._frames[: new + self._edges], self._made[: new + self._edges]
         if new:
-            end = start // self._hop + plan.last
-            frames[:new] = self._inner_frames(buffer, end - new, end)
+            frames[:new] = self._newest(buffer, new, start // self._hop + plan.last)
         buffer.between(start, start + self._samples).take(plan.positions, None, frames[new:], "clip")
         inside = self._inside
         if inside is not None:
             inside = inside[AHEAD - new :]
             np.multiply(frames, inside, out=frames)
         self._features.rows(frames, rows, inside)
-        self._normalise_rows(rows)
+        self._finish(rows)
+        return rows
 
-    def _inner_frames(self, buffer: SampleBuffer, start: int, end: int) -> Floats:
-        plan, hop = self._plan, self._hop
-        first, last = plan.origin + start * hop, plan.origin + (end - 1) * hop
-        return plan.inner_frames(buffer.between(first, last + plan.width), hop)
-
-    def _normalise_rows(self, rows: Array) -> None:
+    def _finish(self, rows: Array) -> None:
         if not self._features.per_window:
             self._normalise(rows)

@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-AT_ONCE = 8192  # values of a transform that are computed at once: what lies between the steps stays in the cache
+AT_ONCE = 16384  # values of a transform that are computed at once: what lies between the steps stays in the cache
 
 NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 DB_PER_UNIT = {"ln": 10 / np.log(10), "log10": 10.0, "db": 1.0, "whisper": 40.0}
