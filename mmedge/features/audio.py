@@ -1,5 +1,7 @@
 """Sound becomes a model's input: a whole window at once, or a stream whose new frames only are computed."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,7 @@ __all__ = ["AudioFrontEnd", "log_mel"]
 
 Array = npt.NDArray[np.float32]
 
+
 def log_mel(samples: Array, settings: MelSettings) -> Array:
     """Log-mel values, or cepstral coefficients, of a whole recording or window.
 
@@ -29,7 +32,7 @@ def log_mel(samples: Array, settings: MelSettings) -> Array:
         InputError: The samples have another rank or dtype, or are too few to be reflected at their ends.
     """
     _check(samples)
-    return _window_features(samples, settings, FrameFeatures(settings))
+    return _window_features(samples, FrameFeatures(settings))
 
 
 class AudioFrontEnd:
@@ -54,25 +57,25 @@ class AudioFrontEnd:
         self._keep = self._window + self._step
         layout = settings.tensor_layout
         self._axes = tuple(layout.index(axis) for axis in "CNTM" if axis in layout)
-        self._mel = mel if settings.front_end == "host" else None
+        self._features = FrameFeatures(mel) if mel is not None and settings.front_end == "host" else None
         self._shape = settings.shape
         self._mean, self._std = _constants(settings.mean), _constants(settings.std)
         unchanged = not self._mean.any() and bool((self._std == 1).all())
         self._plain = unchanged or settings.front_end == "graph"
         self._written: Array | None = None
-        self._features = None if self._mel is None else FrameFeatures(self._mel)
         self.reset()
 
     def reset(self) -> None:
         """Forget all samples, as after a gap."""
-        window = self.settings.window_samples
+        features, window = self._features, self.settings.window_samples
+        self._rows: FrameRows | None = None
+        if features is None:
+            self._buffer = SampleBuffer(self._keep, np.float32)
+            return
         # frames are computed in float64; kept so, they need not be converted one by one
-        self._buffer = SampleBuffer(self._keep, np.float32 if self._mel is None else np.float64)
-        if self._mel is None:
-            self._rows = None
-        else:
-            order = "C" if self._axes[-1] > self._axes[-2] else "F"
-            self._rows = FrameRows(self._mel, window, self._columns, self._normalise, order, self._features)
+        self._buffer = SampleBuffer(self._keep, np.float64)
+        order: Literal["C", "F"] = "C" if self._axes[-1] > self._axes[-2] else "F"
+        self._rows = FrameRows(features, window, self._columns, self._normalise, order)
 
     @property
     def seen(self) -> int:
@@ -154,7 +157,7 @@ class AudioFrontEnd:
             raise InputError("NaN or infinity in the samples")
         out = np.empty(self._shape, np.float32)
         view = self._view(out)
-        view[...] = samples if self._mel is None else _window_features(samples, self._mel, self._features)
+        view[...] = samples if self._features is None else _window_features(samples, self._features)
         self._normalise(view)
         return out
 
@@ -176,8 +179,9 @@ def _constants(values: tuple[float, ...]) -> Array:
     return constants if len(values) > 1 else constants.reshape(())  # numpy takes half the time for a single number
 
 
-def _window_features(samples: Array, settings: MelSettings, features: FrameFeatures) -> Array:
-    plan, hop, block = frame_plan(settings, len(samples)), settings.hop_length, features.block
+def _window_features(samples: Array, features: FrameFeatures) -> Array:
+    settings, block = features.settings, features.block
+    plan, hop = frame_plan(settings, len(samples)), settings.hop_length
     rows = np.empty((plan.frames, features.width), np.float32)
     for t in range(plan.first, plan.last, block):
         stop = min(t + block, plan.last)

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from mmedge.features.buffer import SampleBuffer
 from mmedge.features.frames import frame_plan
-from mmedge.features.mel import MelSettings
 from mmedge.features.spectral import FrameFeatures
 
 __all__ = ["FrameRows"]
@@ -23,11 +22,11 @@ class FrameRows:
     """Rows of the frames inside the newest window, and the window put together from them.
 
     Frames are numbered on a grid that begins with the stream: frame j of the stream is frame j - m of the window that
-    starts at sample m * hop_length. Only frames at the edges, which padding completes, are new in every window: they are
-    computed together with the newest one, and lie where older rows were and newer rows will be.
+    starts at sample m * hop_length. Only frames at the edges, which padding completes, are new in every window: they
+    are computed together with the newest one, and lie where older rows were and newer rows will be.
 
     Args:
-        settings: Of the features.
+        features: What computes the rows.
         window_samples: Samples of a window.
         columns: Frames from one window to the next.
         normalise: What is done to every finished value, in place; done once for a row wherever that can be.
@@ -36,18 +35,17 @@ class FrameRows:
 
     def __init__(
         self,
-        settings: MelSettings,
+        features: FrameFeatures,
         window_samples: int,
         columns: int,
         normalise: Callable[[Array], None],
         order: Literal["C", "F"],
-        features: FrameFeatures,
     ) -> None:
         self._samples = window_samples
         self._columns = columns
-        self._hop = settings.hop_length
-        self._step = columns * settings.hop_length
-        self._plan = plan = frame_plan(settings, window_samples)
+        self._hop = features.settings.hop_length
+        self._step = columns * self._hop
+        self._plan = plan = frame_plan(features.settings, window_samples)
         self._features = features
         self._normalise = normalise
         self._rows = SampleBuffer(plan.frames, shape=(self._features.width,), order=order)

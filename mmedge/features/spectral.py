@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.features.filters import cosines, filter_bank, window_function
+from mmedge.features.fourier import transform
 from mmedge.features.frames import lead
 from mmedge.features.mel import MelSettings
 
@@ -17,9 +18,10 @@ Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
-AT_ONCE = 16384  # values of a transform that are computed at once: what lies between the steps stays in the cache
+AT_ONCE = 16384  # samples transformed at once: what lies between the steps stays in the cache
 
-NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+# einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
+TO_CEPSTRA = "tm,cm->tc"
 DB_PER_UNIT = {"ln": 10 / np.log(10), "log10": 10.0, "db": 1.0, "whisper": 40.0}
 
 
@@ -34,16 +36,17 @@ class FrameFeatures:
     The arrays between the steps are kept from call to call: one thread at a time may use it.
 
     Attributes:
+        settings: The constants.
         block: How many frames are best computed at once.
         per_window: Whether :meth:`finish` does anything.
         width: Values in a row.
     """
 
     def __init__(self, settings: MelSettings) -> None:
-        self.block = frames_at_once(settings)
+        self.settings = settings
+        self.block = _frames_at_once(settings)
         self.per_window = settings.top_db > 0
         self.width = settings.mels if self.per_window else settings.values
-        self._settings = settings
         self._top = np.float32(settings.top_db / DB_PER_UNIT[settings.log])
         self._works: dict[int, _Work] = {}
 
@@ -73,9 +76,9 @@ class FrameFeatures:
             out[...] = rows
             return
         least = np.maximum.reduce(rows, axis=None) - self._top
-        if self._settings.coefficients:
+        if self.settings.coefficients:
             logs = np.maximum(rows, least).astype(np.float64)
-            out[...] = np.einsum(TRANSFORM, logs, _tables(self._settings).cosines)
+            out[...] = np.einsum(TO_CEPSTRA, logs, _tables(self.settings).cosines)
         else:
             np.maximum(rows, least, out=out)
 
@@ -93,11 +96,11 @@ class FrameFeatures:
     def _work(self, count: int) -> "_Work":
         work = self._works.get(count)
         if work is None:
-            work = self._works[count] = _Work(self._settings, count)
+            work = self._works[count] = _Work(self.settings, count)
         return work
 
 
-def frames_at_once(settings: MelSettings) -> int:
+def _frames_at_once(settings: MelSettings) -> int:
     return max(1, AT_ONCE // settings.n_fft)
 
 
@@ -119,7 +122,7 @@ class _Tables:
 
 @lru_cache(maxsize=8)
 def _tables(settings: MelSettings) -> _Tables:
-    window, bank, block = window_function(settings), filter_bank(settings), frames_at_once(settings)
+    window, bank, block = window_function(settings), filter_bank(settings), _frames_at_once(settings)
     lagged = settings.preemphasis * window
     if not lead(settings):  # each frame begins anew: its first sample is emphasised by itself
         window[0] -= lagged[0]
@@ -134,10 +137,6 @@ def _tables(settings: MelSettings) -> _Tables:
         floors=np.full(block * settings.mels, settings.floor),
         cosines=cosines(settings),
     )
-
-
-# einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
-TRANSFORM = "tm,cm->tc"
 
 
 class _Work:
@@ -178,7 +177,7 @@ class _Work:
         lead = self._lead
         if self._settings.remove_dc:
             column, mean = self._mean
-            np.add.reduce(frames, -1, None, column, True)  # noqa: FBT003
+            np.add.reduce(frames, -1, out=column, keepdims=True)
             np.multiply(mean, self._per_sample, out=mean)
             frames = np.subtract(frames, mean, out=self._centred)
         np.multiply(frames[:, lead:] if lead else frames, self._window, out=self._windowed)
@@ -191,10 +190,7 @@ class _Work:
         spectrum = np.empty(self._powers.shape, np.complex128)
         parts = spectrum.view(np.float64).reshape(-1)  # real and imaginary, in turn
         powers = self._powers.reshape(-1)
-        if NUMPY_2:
-            yield partial(np.fft.rfft, self._windowed, self._settings.n_fft, out=spectrum)
-        else:
-            yield lambda: np.copyto(spectrum, np.fft.rfft(self._windowed, self._settings.n_fft))
+        yield transform(self._windowed, self._settings.n_fft, spectrum)
         yield partial(np.multiply, parts, parts, out=parts)
         yield partial(np.add, parts[::2], parts[1::2], out=powers)
         if self._settings.energy == "spectrum":
@@ -205,7 +201,7 @@ class _Work:
     def _to_logs(self, tables: _Tables) -> Iterator[Callable[[], object]]:
         settings, powers, logs = self._settings, self._powers.reshape(-1), self._logs.reshape(-1)
         starts, floors = tables.starts[: len(logs)], tables.floors[: len(logs)]
-        bins = tables.bins[: len(self._logs) * (len(tables.bins) // frames_at_once(settings))]
+        bins = tables.bins[: len(self._logs) * (len(tables.bins) // _frames_at_once(settings))]
         under = np.empty(len(bins))
         yield partial(powers.take, bins, None, under, "clip")
         yield partial(np.multiply, under, tables.weights[: len(bins)], out=under)
@@ -222,7 +218,7 @@ class _Work:
         settings = self._settings
         if self._result is self._logs:
             return
-        yield partial(np.einsum, TRANSFORM, self._logs, tables.cosines, out=self._cepstra)
+        yield partial(np.einsum, TO_CEPSTRA, self._logs, tables.cosines, out=self._cepstra)
         if settings.energy != "none":
             yield partial(np.maximum, self._energy, settings.floor, out=self._energy)
             yield partial(np.log, self._energy, out=self._cepstra[:, -1 if settings.dct == "htk" else 0])
