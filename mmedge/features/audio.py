@@ -1,5 +1,7 @@
 """Sound becomes a model's input: a whole window at once, or a stream whose new frames only are computed."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -67,10 +69,7 @@ class AudioFrontEnd:
         self._axes = tuple(layout.index(axis) for axis in "CNTM" if axis in layout)
         self._mel = mel if settings.front_end == "host" else None
         self._shape = settings.shape
-        self._mean = np.array(settings.mean, np.float32)
-        self._std = np.array(settings.std, np.float32)
-        unchanged = not self._mean.any() and bool((self._std == 1).all())
-        self._plain = unchanged or settings.front_end == "graph"
+        self._normalise = _normaliser(settings)
         self._written: Array | None = None
         self.reset()
 
@@ -172,10 +171,18 @@ class AudioFrontEnd:
         view = out.transpose(self._axes)
         return view[0] if "C" in self.settings.tensor_layout else view
 
-    def _normalise(self, values: Array) -> None:
-        if not self._plain:
-            values -= self._mean
-            values /= self._std
+
+def _normaliser(settings: AudioSettings) -> Callable[[Array], None]:
+    """What is done to every finished value, in place."""
+    mean, std = np.array(settings.mean, np.float32), np.array(settings.std, np.float32)
+    plain = (not mean.any() and bool((std == 1).all())) or settings.front_end == "graph"
+
+    def normalise(values: Array) -> None:
+        if not plain:
+            values -= mean
+            values /= std
+
+    return normalise
 
 
 def _check(samples: Array) -> None:
