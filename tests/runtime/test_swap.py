@@ -162,13 +162,13 @@ def test_the_model_that_was_exchanged_is_freed_without_the_collector(duo, other,
             assert swap.wait(5)
             swap.switch()
         until(lambda: before() is None)
-        between = ref(stream.works)
+        between, over = ref(stream.works), ref(swap)
         with mmedge.Swap(stream, Other("third")) as swap:
             sensors.push(6)
             assert swap.wait(5)
             swap.switch()
         other.streams.clear()
-        until(lambda: between() is None)
+        until(lambda: between() is None and over() is None)
     finally:
         gc.enable()
     assert swap.report.ticks[1] > 0
