@@ -7,7 +7,7 @@ Ranges are half-open, ``[t_ns, end_ns)``.
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from mmedge.errors import InputError
 __all__ = ["NS", "Array", "AudioChunk", "Packet", "Prediction", "TensorReading", "TextMessage", "VideoFrame"]
 
 NS = 1_000_000_000
+FLOAT32 = np.dtype(np.float32)
 Array = npt.NDArray[Any]
 
 
@@ -68,7 +69,7 @@ class AudioChunk:
     rate_hz: int
 
     def __post_init__(self) -> None:
-        if self.samples.ndim != 1 or self.samples.dtype != np.float32:
+        if self.samples.ndim != 1 or self.samples.dtype != FLOAT32:
             raise InputError(f"an audio chunk is [N] float32, not {list(self.samples.shape)} {self.samples.dtype}")
         if self.rate_hz <= 0:
             raise InputError(f"an audio chunk has a positive sample rate, not {self.rate_hz}")
@@ -145,9 +146,8 @@ def _whole_ns(t_ns: object) -> int:
 Packet = VideoFrame | AudioChunk | TensorReading | TextMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """One decision of the model.
+class Prediction(NamedTuple):
+    """One decision of the model; a tuple, as those are made in a fifth of the time of a frozen dataclass.
 
     Attributes:
         t_ns: The tick it was made for.

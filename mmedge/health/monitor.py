@@ -152,4 +152,8 @@ class Health:
 
     @property
     def _now_ns(self) -> int:
-        return max(self._tick_ns, *(sensor.last_ns or 0 for sensor in self._sensors.values()))
+        now_ns = self._tick_ns
+        for sensor in self._sensors.values():
+            if sensor.last_ns is not None and sensor.last_ns > now_ns:
+                now_ns = sensor.last_ns
+        return now_ns
