@@ -111,7 +111,10 @@ class Serial:
             self._fire(self._tick.at(self._next_tick - 1))
 
     def _fire(self, t_ns: int) -> None:
-        empty = [name for name, branch in self._branches.items() if not branch.feed.ready]
+        empty = []
+        for name, branch in self._branches.items():
+            if not branch.feed.ready:
+                empty.append(name)
         if empty and not self._decider.can_do_without(empty, t_ns):
             return
         for branch in self._branches.values():

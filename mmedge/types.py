@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mmedge.errors import InputError
 
-__all__ = ["NS", "Array", "AudioChunk", "Packet", "Prediction", "TensorReading", "TextMessage", "VideoFrame"]
+__all__ = ["FLOAT32", "NS", "Array", "AudioChunk", "Packet", "Prediction", "TensorReading", "TextMessage", "VideoFrame"]
 
 NS = 1_000_000_000
 FLOAT32 = np.dtype(np.float32)
@@ -81,10 +81,7 @@ class AudioChunk:
         """When the sample after the last one is taken."""
         return self.t_ns + len(self.samples) * NS // self.rate_hz
 
-    @property
-    def available_ns(self) -> int:
-        """When a decision can first use all of it."""
-        return self.end_ns
+    available_ns = end_ns  # when a decision can first use all of it
 
     def __repr__(self) -> str:
         return f"AudioChunk({len(self.samples)} samples, {self.rate_hz} Hz, t_ns={self.t_ns})"
