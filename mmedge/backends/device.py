@@ -53,10 +53,11 @@ class CudaTensor(DeviceBuffer):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's signature
         """The values in a new array, once all that makes them is done."""
         del copy  # it always is one
+        stream = self._stream
         for event in self.writes:
-            self._stream.wait(event)
-        self._stream.download(self._pinned, self)
-        self._stream.record(self._done)
+            stream.wait(event)
+        stream.download(self._pinned, self)
+        stream.record(self._done)
         self._done.synchronize()
         return np.array(self._pinned, dtype=dtype)
 
@@ -107,7 +108,7 @@ class CudaTensor(DeviceBuffer):
         if source is not None:
             for event in source.writes:
                 stream.wait(event)
-            if not any(event is own for event in source.reads):
+            if own not in source.reads:
                 source.reads.append(own)
         return stream
 
