@@ -11,15 +11,30 @@ import numpy as np
 import pytest
 import tensorrt_double
 from duo import (
-    CAMERA_NS, FRAMES, HOP_NS, RATE_HZ, T0, WINDOW, baseline, hear, join, manifest, picture, predictions, push_hops,
-    remember, see, show, sound, until,
-)  # fmt: skip
+    CAMERA_NS,
+    FRAMES,
+    HOP_NS,
+    RATE_HZ,
+    T0,
+    WINDOW,
+    baseline,
+    hear,
+    join,
+    manifest,
+    picture,
+    predictions,
+    push_hops,
+    remember,
+    see,
+    show,
+    sound,
+    until,
+)
 
-import mmedge
 from mmedge.backends import cuda
 from mmedge.backends.device import CudaMemory, CudaTensor
 from mmedge.backends.trt import TrtSession
-from mmedge.branches import open_branches, open_head, shares
+from mmedge.branches import open_branches, open_head
 from mmedge.errors import BackendError, InputError, StreamError
 from mmedge.feeds import front_end
 from mmedge.manifest import FileRecord
@@ -277,43 +292,3 @@ def test_a_device_that_fails_ends_a_live_stream_and_who_fetches_is_told(sessions
         broken = pytest.raises(StreamError, match="thread for image broke: stage image.item .*cudaErrorIllegalAddress")
         with broken:
             until(stream.poll)
-
-
-def play(stream, seconds=1.2):
-    """A second of noise for the reference model, the pictures between the hops of the sound."""
-    random, audio = np.random.default_rng(8), stream.works.manifest.ports["audio"].audio
-    camera = stream.works.manifest.ports["image"].camera
-    hop, told, shown = audio.hop_samples, [], 0
-    for number in range(int(seconds * audio.rate_hz / hop)):
-        t_ns = number * hop * NS // audio.rate_hz
-        while shown * NS / camera.rate_hz <= t_ns:
-            pixels = random.integers(0, 255, (camera.height_px, camera.width_px, 3), dtype=np.uint8)
-            stream.push_frame(pixels, int(shown * NS / camera.rate_hz))
-            shown += 1
-        stream.push_audio(random.uniform(-1, 1, hop).astype(np.float32), t_ns)
-        told += stream.poll()
-    return told
-
-
-def test_the_reference_model_decides_on_engines_as_on_the_cpu(engines, model, device):
-    with mmedge.load(engines) as on_device, on_device.stream(attribution=4) as stream:
-        made = play(stream)
-        tensors = model.manifest.tensors
-        outputs = sum(tensors[output.tensor].bytes for output in model.manifest.outputs.values())
-        down = sum(size for kind, size in device.cuda.copies if kind == "DeviceToHost")
-        attributed = stream.totals["attribution_head_calls"]
-    with model.stream(attribution=4) as on_cpu:
-        same(made, play(on_cpu))
-    looked_at = sum(tensors[name].bytes for names in shares(model.manifest).values() for name in names)
-    assert down <= (len(made) + attributed) * outputs + 3 * looked_at  # three looks in the time of these decisions
-
-
-def test_a_model_on_the_device_takes_the_place_of_one_on_the_cpu(engines, model, device):
-    with mmedge.load(engines) as on_device, model.stream() as stream:
-        with mmedge.Swap(stream, on_device) as swap:
-            play(stream)
-            swap.switch()
-            compared = swap.report.outputs["event"]
-            assert compared.ticks > 5
-            assert compared.max_difference == 0
-        assert stream.branches["image"].graph.tensors.keys() == {"image"}

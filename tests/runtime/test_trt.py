@@ -14,7 +14,9 @@ from engine_bundles import put_engines
 import mmedge
 from mmedge.backends.device import CudaMemory
 from mmedge.backends.trt import TrtSession
+from mmedge.branches import shares
 from mmedge.bundle import open_bundle
+from mmedge.types import NS
 
 ROOT = Path(__file__).parents[2]
 API = {
@@ -255,6 +257,50 @@ def test_engines_of_another_stage_are_refused(device, model, reference_bundle):
     for wrong in (np.zeros((1, 2, 3), np.float32), buffers["audio"].astype(np.int64)):
         with pytest.raises(mmedge.BundleError, match="audio is .* in its engine, .* in the manifest"):
             session.bind({**buffers, "audio": wrong})
+
+
+def play(stream, seconds=1.2):
+    """A second of noise for the reference model, the pictures between the hops of the sound."""
+    random, audio = np.random.default_rng(8), stream.works.manifest.ports["audio"].audio
+    camera = stream.works.manifest.ports["image"].camera
+    hop, told, shown = audio.hop_samples, [], 0
+    for number in range(int(seconds * audio.rate_hz / hop)):
+        t_ns = number * hop * NS // audio.rate_hz
+        while shown * NS / camera.rate_hz <= t_ns:
+            pixels = random.integers(0, 255, (camera.height_px, camera.width_px, 3), dtype=np.uint8)
+            stream.push_frame(pixels, int(shown * NS / camera.rate_hz))
+            shown += 1
+        stream.push_audio(random.uniform(-1, 1, hop).astype(np.float32), t_ns)
+        told += stream.poll()
+    return told
+
+
+def test_the_reference_model_decides_on_engines_as_on_the_cpu(engines, model, device):
+    with mmedge.load(engines) as on_device, on_device.stream(attribution=4) as stream:
+        made = play(stream)
+        tensors = model.manifest.tensors
+        outputs = sum(tensors[output.tensor].bytes for output in model.manifest.outputs.values())
+        down = sum(size for kind, size in device.cuda.copies if kind == "DeviceToHost")
+        attributed = stream.totals["attribution_head_calls"]
+    with model.stream(attribution=4) as on_cpu:
+        expected = play(on_cpu)
+    assert len(made) == len(expected) > 5
+    for one, other in zip(made, expected, strict=True):
+        same(one, other)
+        assert (one.t_ns, one.age_ms, one.attribution) == (other.t_ns, other.age_ms, other.attribution)
+    looked_at = sum(tensors[name].bytes for names in shares(model.manifest).values() for name in names)
+    assert down <= (len(made) + attributed) * outputs + 3 * looked_at  # three looks in the time of these decisions
+
+
+def test_a_model_on_the_device_takes_the_place_of_one_on_the_cpu(engines, model, device):
+    with mmedge.load(engines) as on_device, model.stream() as stream:
+        with mmedge.Swap(stream, on_device) as swap:
+            play(stream)
+            swap.switch()
+            compared = swap.report.outputs["event"]
+            assert compared.ticks > 5
+            assert compared.max_difference == 0
+        assert stream.branches["image"].graph.tensors.keys() == {"image"}
 
 
 CLASSES = {  # the variable or attribute that holds an object of the library, in our code
