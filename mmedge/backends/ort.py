@@ -109,6 +109,8 @@ class OrtSession:
         memory: OrtMemory | None = None,
     ) -> None:
         ort: Any = needs("onnxruntime", fix="pip install 'mmedge[cpu]'")
+        if problem := _absent(ort, provider):
+            raise BackendError(problem)
         options = ort.SessionOptions()
         if check_external_data(model, name, {path.name: path.stat().st_size for path in weights}):
             options.add_session_config_entry(WEIGHTS_FOLDER, str(weights[0].parent.resolve()))
@@ -243,7 +245,12 @@ def provider_problem(backend: str) -> str:
         except (BackendError, ImportError) as error:
             return str(error)
         return ""
-    if provider.name in ort.get_available_providers():
+    return _absent(ort, provider)
+
+
+def _absent(ort: Any, provider: Provider) -> str:
+    """Why this ONNX Runtime has no such provider built in, or "" if it has, or a plugin brings it."""
+    if provider.plugin or provider.name in ort.get_available_providers():
         return ""
     return f"onnxruntime {ort.__version__} has no {provider.name}; try: {provider.fix}"
 
