@@ -1,5 +1,6 @@
 """Sound becomes a model's input: a whole window at once, or a stream whose new frames only are computed."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -59,9 +60,7 @@ class AudioFrontEnd:
         self._axes = tuple(layout.index(axis) for axis in "CNTM" if axis in layout)
         self._features = FrameFeatures(mel) if mel is not None and settings.front_end == "host" else None
         self._shape = settings.shape
-        self._mean, self._std = _constants(settings.mean), _constants(settings.std)
-        unchanged = not self._mean.any() and bool((self._std == 1).all())
-        self._plain = unchanged or settings.front_end == "graph"
+        self._normalise = _normaliser(settings)
         self._written: Array | None = None
         self.reset()
 
@@ -168,10 +167,18 @@ class AudioFrontEnd:
         view = out.transpose(self._axes)
         return view[0] if "C" in self.settings.tensor_layout else view
 
-    def _normalise(self, values: Array) -> None:
-        if not self._plain:
-            values -= self._mean
-            values /= self._std
+
+def _normaliser(settings: AudioSettings) -> Callable[[Array], None]:
+    """What is done to every finished value, in place."""
+    mean, std = _constants(settings.mean), _constants(settings.std)
+    plain = (not mean.any() and bool((std == 1).all())) or settings.front_end == "graph"
+
+    def normalise(values: Array) -> None:
+        if not plain:
+            values -= mean
+            values /= std
+
+    return normalise
 
 
 def _constants(values: tuple[float, ...]) -> Array:
