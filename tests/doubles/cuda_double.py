@@ -66,7 +66,7 @@ class Use(NamedTuple):
 @dataclass(eq=False)
 class FakeStream:
     number: int
-    queue: list[Callable[[], None]] = field(default_factory=list)
+    queue: list[Callable[[], None] | None] = field(default_factory=list)  # None: done
     done: int = 0
     captured: list[Work] | None = None
     clock: Clock = field(default_factory=dict)
@@ -76,7 +76,7 @@ class FakeStream:
 
     def run(self, upto: int) -> None:
         while self.done < upto:
-            work = self.queue[self.done]
+            work, self.queue[self.done] = self.queue[self.done], None
             self.done += 1
             work()
 
@@ -141,6 +141,13 @@ class Cuda:
                 return result if isinstance(result, tuple) else (Status.cudaSuccess, result)
 
         return call
+
+    def forget(self) -> None:
+        """Let go of all work and its history; what is allocated can still be freed."""
+        self.uses.clear()
+        self.copies.clear()
+        for stream in self.streams.values():
+            stream.queue, stream.done, stream.clock = [], 0, {}
 
     def stream(self, handle: int) -> FakeStream:
         return self.streams[int(handle)]

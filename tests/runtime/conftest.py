@@ -109,6 +109,7 @@ def device(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     yield double
     assert not made.races
+    made.forget()  # it lives until the last finalizer of what it allocated
 
 
 @pytest.fixture(params=LIBRARIES)
