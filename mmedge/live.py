@@ -32,6 +32,7 @@ class LiveRun:
         model: The model.
         stream: Its stream, with counters and stage times.
         arrivals: The packets, with the states and counts of the sensors.
+        begin_ns: The time of the first packet; 0 before it came.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class LiveRun:
         self._refused: dict[str, int] = dict.fromkeys(sources, 0)
         self._notes: list[str] = []
         self._failure: BaseException | None = None
+        self.begin_ns = 0
         self.arrivals = Arrivals(sources)
         self._thread = Thread(target=self._pump, name="mmedge pump", daemon=True)
         self._thread.start()
@@ -98,7 +100,9 @@ class LiveRun:
 
     def _pump(self) -> None:
         try:
-            for port, packet in shifted(self._recording(), self._sync):
+            for number, (port, packet) in enumerate(shifted(self._recording(), self._sync)):
+                if number == 0:
+                    self.begin_ns = packet.t_ns
                 self._push(port, packet)
         except ClosedError:  # the stream was closed under our feet: so be it
             pass

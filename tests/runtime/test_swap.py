@@ -116,6 +116,37 @@ def test_a_hundred_swaps_lose_no_tick_and_no_memory(duo, live):
 
 
 @pytest.mark.parametrize("live", [False, True])
+def test_ticks_of_both_models_are_the_same_wherever_the_swap_begins_and_however_sound_is_stamped(duo, live):
+    """The two count hops from different packets on, of a microphone whose times jitter and drift."""
+    stream, other = opened(duo, live=live)[0], Other("other", 0.0)
+    part, rng = HOP // 4, np.random.default_rng(3)
+
+    def push(begin, end):
+        for i in range(begin, end):
+            t_ns = T0 + i * part * NS // RATE_HZ * 1001 // 1000 + int(rng.integers(-900_000, 900_000))
+            if i % 4 == 0:
+                stream.push_frame(picture(i), T0 + i * part * NS // RATE_HZ)
+                stream.push_tensor(np.full(3, i, np.float32), t_ns)
+            stream.push_audio(sound(part, seed=i), t_ns)
+            if live:
+                sleep(0.0005)
+
+    push(0, 41)
+    with mmedge.Swap(stream, other) as swap:
+        push(41, 120)
+        assert swap.wait(5)
+        swap.switch()
+        push(120, 161)
+        told = fetch(stream, 36)
+    times = [now.t_ns for now in told]
+    assert len(set(times)) == len(times)
+    assert all(abs(step - HOP_NS) < 1_000_000 for step in np.diff(times))
+    compared = swap.report.outputs["out"]
+    assert compared.ticks >= 20
+    other.close()
+
+
+@pytest.mark.parametrize("live", [False, True])
 def test_swaps_while_other_threads_push_lose_no_tick(duo, other, live):
     stream, sensors = opened(duo, live=live)
     stop = threading.Event()
