@@ -36,6 +36,7 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 )
 @click.option("--recording", type=click.Path(path_type=Path), help="A folder that mmedge record has made, instead.")
 @click.option("--record", type=click.Path(path_type=Path), help="Write down what live sensors give, in a new folder.")
+@click.option("--compress", is_flag=True, help="Record pictures as PNG, without loss; some milliseconds of work each.")
 @click.option(
     "--sync", type=click.Path(path_type=Path), help="What mmedge sync has written about camera and microphone."
 )

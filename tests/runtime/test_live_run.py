@@ -185,7 +185,7 @@ class TestCommands:
 
     def test_a_recording_can_stop_by_itself(self, mmedge_cli, tmp_path):
         scene = SCENE.format(60)
-        ended = mmedge_cli("record", "--camera", scene, "-o", tmp_path / "tape", "--seconds", 0.5, "--png")
+        ended = mmedge_cli("record", "--camera", scene, "-o", tmp_path / "tape", "--seconds", 0.5, "--compress")
         assert ended.status == 0, ended.err
         with TapeReader(tmp_path / "tape") as tape:
             assert 4 <= len(list(tape)) <= 10
