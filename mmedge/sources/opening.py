@@ -21,6 +21,7 @@ from mmedge.sources.video import open_video
 
 __all__ = ["Given", "open_source", "open_sources"]
 
+SCENE = ("seconds", "seed", "rate_hz", "width", "height")  # options of what is made up
 Given = str | Path | Iterable[Any] | LiveSource
 """What a sensor may be given as: a path, a URI, packets or (array, t_ns) pairs, or a source."""
 
@@ -150,7 +151,7 @@ def _open_camera(uri: SourceUri) -> Source | LiveSource:
         uri.only("rate_hz")
         return open_images(uri.target, rate_hz=uri.number("rate_hz", 0) if "rate_hz" in uri.options else None)
     if uri.scheme == "synthetic":
-        uri.only("seconds", "seed", "rate_hz", "width", "height")
+        uri.only(*SCENE)
         return synthetic_camera(
             seconds=uri.number("seconds", 10),
             seed=uri.integer("seed", 1) or 1,
@@ -174,7 +175,7 @@ def _open_sound(uri: SourceUri, rate_hz: int | None, chunk_ms: int) -> Source | 
             latency=latency if latency in {"low", "high"} else uri.number("latency", 0.1),
         )
     if uri.scheme == "synthetic":
-        uri.only("seconds", "seed")
+        uri.only(*SCENE)  # of which those of its pictures change nothing
         seconds, seed = uri.number("seconds", 10), uri.integer("seed", 1) or 1
         return synthetic_sound(seconds=seconds, seed=seed, rate_hz=rate_hz or 16000, chunk_ms=chunk_ms)
     if uri.scheme == "file":
