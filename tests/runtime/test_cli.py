@@ -144,7 +144,7 @@ def test_sound_that_ends_early_is_told_after_the_decisions_up_to_there(mmedge_cl
     arguments = ["run", reference_bundle, "--camera", clip.video, "--audio", short, "--jsonl", tmp_path / "out.jsonl"]
     ended = mmedge_cli(*arguments)
     assert ended.status == 1
-    assert "short.wav ends at 2.00 s" in ended.err
+    assert "short.wav (audio) ends at 2.00 s" in ended.err
     assert "--allow-short" in ended.err
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 51
     assert mmedge_cli(*arguments, "--allow-short").status == 0

@@ -121,7 +121,7 @@ def test_allowed_short_replay_stops_there_and_notes_it():
 
 def test_source_without_a_packet_ends_at_once():
     _, text = read_to_complaint(Replay({"image": camera(0), "sound": microphone(2000)}))
-    assert text.startswith("clip.mp4 ends at 0.00 s")
+    assert text.startswith("clip.mp4 (image) ends at 0.00 s")
 
 
 CUT = "clip.mp4 is cut off; pass --allow-short to stop there"
