@@ -99,10 +99,12 @@ def merge_policies(
         InputError: There is no such port, or no such step.
     """
     merged = {name: declared.get(name, PortPolicy()) for name in ports}
+    if missing is not None and not isinstance(missing, Mapping):
+        raise InputError(f"policies is {missing!r}; expected steps by port, such as {{'PORT': ['hold', 'mean']}}")
     for name, steps in (missing or {}).items():
         if name not in merged:
             raise InputError(f"policies name {name!r}; the model has {', '.join(ports)}")
-        if isinstance(steps, str):
+        if isinstance(steps, str) or not isinstance(steps, Sequence):
             raise InputError(f"the policy of {name} is {steps!r}; expected a list such as ['hold', 'mean']")
         if unknown := [step for step in steps if step not in STEPS]:
             raise InputError(f"the policy of {name} has {unknown[0]!r}; expected some of {', '.join(STEPS)}")

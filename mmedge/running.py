@@ -54,6 +54,8 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
     ports = _sensor_ports(model)
     open_stream = partial(model.stream, tick, **(stream or {}))
     if recording is not None:
+        if not isinstance(recording, str | Path):
+            raise InputError(f"a recording is given by its folder, not by {type(recording).__name__}")
         if camera is not None or audio is not None or record is not None:
             raise InputError("a recording holds what every sensor gave; leave out camera, audio and record")
         return _open_tape(model, ports, Path(recording), open_stream, sync, allow_short=allow_short)

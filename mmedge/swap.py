@@ -114,10 +114,16 @@ class Swap:
 
     Raises:
         InputError: It does not fit, the stream is part of another swap, or it is live and decides at "any" packet.
-        ClosedError: The model was closed.
+        ClosedError: The model or the stream was closed.
     """
 
     def __init__(self, stream: Stream, model: Streams) -> None:
+        if not isinstance(stream, Stream):
+            raise InputError(f"a swap begins on a stream of model.stream(), not on {type(stream).__name__}")
+        if not hasattr(model, "stream_like"):
+            raise InputError(f"a swap needs a loaded model, not {type(model).__name__}; try: mmedge.load(...)")
+        if stream.predictions.closed:
+            raise ClosedError("the stream was closed; open a new one with model.stream()")
         if isinstance(stream.engine, _Both):
             raise InputError("the stream is part of another swap; close that one first")
         if stream.options.live and stream.tick.kind == "any":

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmedge.errors import InputError
 from mmedge.sources.arrays import from_packets
@@ -18,6 +18,7 @@ from mmedge.sources.replay import Source
 from mmedge.sources.synthetic import synthetic_camera, synthetic_sound
 from mmedge.sources.uri import NETWORK, SourceUri, parse_uri
 from mmedge.sources.video import open_video
+from mmedge.types import whole_number
 
 __all__ = ["Given", "open_source", "open_sources"]
 
@@ -34,7 +35,7 @@ def open_source(
     Args:
         given: A path, ``scheme://target?option=value``, or packets from Python; docs/sensors.md lists every scheme.
         modality: What is wanted of it: "camera" or "audio".
-        rate_hz: Samples per second of sound; None keeps a recording's own, and asks a microphone for 16000.
+        rate_hz: Samples per second of sound; None or 0 keeps a recording's own, and asks a microphone for 16000.
         chunk_ms: Length of a chunk of sound.
 
     Raises:
@@ -42,6 +43,10 @@ def open_source(
         MissingLibraryError: A library is missing for it.
         SourceError: A recording cannot be opened. A device that is not there is waited for instead.
     """
+    if modality not in get_args(Modality):
+        raise InputError(f"modality is {modality!r}; expected one of {', '.join(get_args(Modality))}")
+    rate_hz = None if rate_hz is None else whole_number(rate_hz, "rate_hz", 0)
+    chunk_ms = whole_number(chunk_ms, "chunk_ms", 1)
     if isinstance(given, LiveSource):
         if given.modality != modality:
             raise InputError(f"{given.name} gives {given.modality}, expected {modality}")
