@@ -58,13 +58,14 @@ class PolicyScore:
 
     Attributes:
         port: The port that is missing.
-        step: What stands in for it. What "hold" costs depends on for how long, and is not measured.
+        step: What stands in for it.
         output: The output.
         metric: What was counted.
         windows: On how many windows.
         whole: The score with every sensor; 1 where that is what is compared with.
         score: The score without this one.
         truth: Whether answers were compared with the truth; if not, with those of the whole model.
+        max_age_ms: For "hold": the ages that it is the mean over, from none up to this.
     """
 
     port: str
@@ -75,6 +76,12 @@ class PolicyScore:
     whole: float
     score: float
     truth: bool
+    max_age_ms: float | None = None
+
+    @property
+    def instead(self) -> str:
+        """What stands in, for people."""
+        return "mean" if self.max_age_ms is None else f"last {self.max_age_ms:g} ms"
 
     def shown(self, value: float) -> str:
         """The score, or ``whole``, for people: shares as percentages."""
