@@ -66,7 +66,7 @@ class LiveRun:
         """What happened to each sensor and to its packets so far, by port; from any thread."""
         sensed, taken = self.arrivals.counters, self.stream.counters
         own = {port: {"refused": count} for port, count in self._refused.items()}
-        for port, count in self._recorder.unrecorded.items() if self._recorder else ():
+        for port, count in dict(self._recorder.unrecorded).items() if self._recorder else ():
             own[port]["unrecorded"] = count
         return {port: {**counts, **taken.get(port, {}), **own[port]} for port, counts in sensed.items()}
 

@@ -52,6 +52,8 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
         SourceError: A recording cannot be read.
     """
     ports = _sensor_ports(model)
+    if compress and record is None:
+        raise InputError("compress is about a recording, and none is made; give record, e.g. --record FOLDER")
     open_stream = partial(model.stream, tick, **(stream or {}))
     if recording is not None:
         if not isinstance(recording, str | Path):

@@ -77,6 +77,36 @@ def test_record_writes_what_a_live_run_was_given(model, tmp_path):
     assert names() == set()
 
 
+def test_a_compressed_recording_decides_the_same_to_the_last_bit(model, tmp_path):
+    decided = []
+    for compress in (False, True):
+        sources = open_sources("synthetic://?seconds=1.4", None, audio_rate_hz=16000)
+        tracks = {"image": Track(modality="camera", source="x"), "audio": Track(modality="audio", source="y")}
+        folder = tmp_path / f"tape-{compress}"
+        with TapeWriter(folder, tracks, compress=compress) as tape:
+            for port, kind in (("image", "camera"), ("audio", "audio")):
+                for packet in sources[kind]:
+                    tape.write(port, packet)
+        with open_run(model, recording=folder) as run:
+            decided.append(plain(run))
+    assert len(decided[0]) > 10
+    assert decided[0] == decided[1]
+    raw, png = ((tmp_path / f"tape-{c}" / "packets.bin").stat().st_size for c in (False, True))
+    assert png < raw / 2
+
+
+def test_a_live_run_counts_what_its_recorder_left_out(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmedge.sources.recorder.PICTURES_BYTES", -1)  # no picture has room
+    folder = tmp_path / "tape"
+    with open_run(model, camera=SCENE.format(1.2), audio=SCENE.format(1.2), record=folder) as run:
+        assert len(list(run)) > 3
+    assert run.counters["image"]["unrecorded"] == 18
+    assert any("18 packets are not in the recording" in note for note in run.notes)
+    with TapeReader(folder) as tape:
+        assert {port for port, _ in tape} == {"audio"}
+    assert tape.notes == ["image: 18 packets are not in tape; its recorder was too slow"]
+
+
 def test_a_disk_that_is_full_ends_the_recording_and_not_the_run(model, tmp_path):
     class Full(TapeWriter):
         def write(self, *_):
@@ -154,6 +184,7 @@ def test_python_and_the_command_line_take_the_same_names(reference_bundle, mmedg
     [
         ({"recording": "x", "camera": "y"}, "leave out camera, audio and record"),
         ({"camera": "synthetic://", "record": "x"}, "play it in real time to record it"),
+        ({"camera": "synthetic://", "compress": True}, "none is made; give record"),
         ({"camera": "synthetic://", "sync": "no-such-file.json"}, "make it: mmedge sync RECORDING"),
         ({}, "the model sees .port image.; give camera"),
     ],

@@ -3,8 +3,14 @@
 import json
 import shutil
 from itertools import pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from duo import T0, Duo, manifest, push_hops, show
+
+from mmedge.commands.shadowing import Shadow
+from mmedge.errors import InputError, StreamError
 
 SCENE = "synthetic://?seconds={}"
 
@@ -95,6 +101,39 @@ def test_a_shadow_with_other_sensors_is_refused_before_anything_is_decided(run, 
     assert ended.status == 1
     assert "has other sensors" in ended.err
     assert decisions == []
+
+
+class Broken(Duo):
+    """The duo as a second model, whose encoder of sound will break."""
+
+    id = "broken"
+    manifest = manifest()
+
+    def stream_like(self, stream):
+        return self.stream(stream.tick.text, live=stream.options.live)
+
+
+def test_a_shadow_that_breaks_leaves_the_decisions_and_is_an_error_at_the_end(duo, capsys):
+    stream, other = duo.warm(live=False), Broken()
+    with Shadow(SimpleNamespace(stream=stream, model=Broken()), other, 0) as shadow:
+        stream.push_tensor(np.ones(3, np.float32), T0)
+        show(stream, 0, T0)
+        push_hops(stream, 2)
+        other.audio.function = None
+        push_hops(stream, 4, first=2)
+        assert len(list(shadow.watch(stream.poll()))) >= 6
+        with pytest.raises(StreamError, match="one of the two models broke, and the other one decided alone"):
+            shadow.tell()
+    told = capsys.readouterr().err
+    assert "beside it, broken: " in told
+    assert "it did not take over" in told
+    other.close()
+
+
+def test_labels_are_needed_to_agree_in(duo):
+    run = SimpleNamespace(stream=duo.stream(live=False), model=Broken())
+    with pytest.raises(InputError, match="compares labels, and there are none; try: --switch-at 0"):
+        Shadow(run, Broken(), 90)
 
 
 def test_a_switch_without_a_second_bundle_says_what_to_give(run):
