@@ -7,7 +7,7 @@ Ranges are half-open, ``[t_ns, end_ns)``.
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mmedge.errors import InputError
 
 __all__ = [
+    "FLOAT32",
     "NS",
     "Array",
     "AudioChunk",
@@ -28,6 +29,7 @@ __all__ = [
 
 NS = 1_000_000_000
 FURTHEST_NS = 1 << 63  # 292 years; a time that a recording can hold
+FLOAT32 = np.dtype(np.float32)
 Array = npt.NDArray[Any]
 
 
@@ -83,7 +85,7 @@ class AudioChunk:
     def __post_init__(self) -> None:
         if not isinstance(self.samples, np.ndarray):
             raise InputError(f"an audio chunk is [N] float32 in a numpy array, not {type(self.samples).__name__}")
-        if self.samples.ndim != 1 or self.samples.dtype != np.float32:
+        if self.samples.ndim != 1 or self.samples.dtype != FLOAT32:
             raise InputError(f"an audio chunk is [N] float32, not {list(self.samples.shape)} {self.samples.dtype}")
         if type(self.rate_hz) is not int or self.rate_hz < 1:
             object.__setattr__(self, "rate_hz", whole_number(self.rate_hz, "rate_hz of an audio chunk", 1))
@@ -95,10 +97,7 @@ class AudioChunk:
         """When the sample after the last one is taken."""
         return self.t_ns + len(self.samples) * NS // self.rate_hz
 
-    @property
-    def available_ns(self) -> int:
-        """When a decision can first use all of it."""
-        return self.end_ns
+    available_ns = end_ns  # when a decision can first use all of it
 
     def __repr__(self) -> str:
         return f"AudioChunk({len(self.samples)} samples, {self.rate_hz} Hz, t_ns={self.t_ns})"
@@ -185,9 +184,8 @@ def _whole_ns(t_ns: object) -> int:
 Packet = VideoFrame | AudioChunk | TensorReading | TextMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """One decision of the model.
+class Prediction(NamedTuple):
+    """One decision of the model; a tuple, as those are made in a fifth of the time of a frozen dataclass.
 
     Attributes:
         t_ns: The tick it was made for.

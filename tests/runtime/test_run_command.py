@@ -167,7 +167,7 @@ def test_a_json_line_says_all_that_its_prediction_says(mmedge_cli, reference_bun
             np.testing.assert_array_equal(values, prediction.outputs[name].reshape(-1))
         for field in ("t_ns", "labels", "age_ms", "fresh", "degraded", "attribution", "model"):
             assert getattr(read, field) == getattr(prediction, field)
-        assert line.keys() == {*Prediction.__dataclass_fields__, "abstained"}
+        assert line.keys() == {*Prediction._fields, "abstained"}
     assert any(line["degraded"] for line in lines)
     assert any(line["age_ms"]["image"] is None for line in lines)
     assert [line["attribution"] is not None for line in lines[:11]] == [True] + [False] * 9 + [True]
