@@ -185,7 +185,7 @@ Packet = VideoFrame | AudioChunk | TensorReading | TextMessage
 
 
 class Prediction(NamedTuple):
-    """One decision of the model; a tuple, as those are made in a fifth of the time of a frozen dataclass.
+    """One decision of the model; a tuple, as that is made in half the time of a frozen dataclass.
 
     Attributes:
         t_ns: The tick it was made for.

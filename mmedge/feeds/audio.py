@@ -130,10 +130,8 @@ class AudioFeed:
 
     def ingest(self, until: int | None = None) -> None:
         """See :class:`~mmedge.feeds.feed.Feed`."""
-        while True:
+        while self._waiting:  # what makes room leaves one
             with self._lock:
-                if not self._waiting:
-                    return
                 end, epoch, samples = self._waiting[0]
                 first = end - len(samples)
                 if until is not None and first >= until:
