@@ -190,12 +190,12 @@ def test_the_model_that_was_exchanged_is_freed_without_the_collector(duo, other,
             sensors.push_until(lambda: swap.ready)
             swap.switch()
         until(lambda: before() is None)
-        between = ref(stream.works)
+        between, over = ref(stream.works), ref(swap)
         with mmedge.Swap(stream, Other("third")) as swap:
             sensors.push_until(lambda: swap.ready)
             swap.switch()
         other.streams.clear()
-        until(lambda: between() is None)
+        until(lambda: between() is None and over() is None)
     finally:
         gc.enable()
     assert swap.report.ticks[1] > 0
