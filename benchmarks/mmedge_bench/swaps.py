@@ -163,7 +163,7 @@ class _Heaps(ctypes.Structure):
 
 
 def growth(readings: Sequence[float]) -> float:
-    """From one reading to the next: the median slope over all pairs of them, which no single step moves.
+    """From one reading to the next: the median slope over all pairs of them, which outliers do not move.
 
     Source: Theil 1950, Sen 1968.
     """
