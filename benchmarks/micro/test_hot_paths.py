@@ -22,7 +22,7 @@ class Nothing:
     def __init__(self, inputs, outputs):
         self.inputs, self.outputs = inputs, outputs
 
-    def bind(self, buffers: Buffers, resident=()):
+    def bind(self, buffers: Buffers):
         return lambda: None
 
 

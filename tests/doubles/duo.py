@@ -67,7 +67,7 @@ class Double:
         self.before: Callable[[], None] = lambda: None
         self.given: list[tuple[Array, ...]] = []
 
-    def bind(self, buffers, resident=()):
+    def bind(self, buffers):
         def run() -> None:
             self.given.append(tuple(buffers[name].copy() for name in self.inputs))
             self.busy.set()

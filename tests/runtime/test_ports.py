@@ -20,7 +20,7 @@ class Adder:
 
     inputs, outputs = ("speed", "h"), ("out", "h_next")
 
-    def bind(self, buffers, resident=()):
+    def bind(self, buffers):
         def run():
             buffers["out"][...] = buffers["h"] + buffers["speed"]
             buffers["h_next"][...] = 2 * buffers["h"] + buffers["speed"]
@@ -81,7 +81,7 @@ class AddOne:
     def __init__(self, given, made):
         self.inputs, self.outputs = (given,), (made,)
 
-    def bind(self, buffers, resident=()):
+    def bind(self, buffers):
         def run():
             np.add(buffers[self.inputs[0]], 1, out=buffers[self.outputs[0]])
 
