@@ -60,7 +60,7 @@ SCENARIOS = (
         name="closed-loop",
         what="Packets as fast as they are taken: work per second of stream, not latency.",
         seconds=4,
-        rounds=3,
+        rounds=6,
     ),
     Scenario(
         name="paced",

@@ -135,6 +135,7 @@ def _setups(plan: Plan, bundle: Bundle, folder: Path, progress: Progress) -> tup
             kind=candidate.contestant.kind,
             bundle=str(plan.bundle),
             variant=candidate.contestant.variant,
+            backend=candidate.contestant.backend,
             whole=str(folder / "whole.onnx"),
             checkpoint=str(plan.checkpoint or ""),
             spec=str(plan.spec or ""),
@@ -151,7 +152,8 @@ def _candidates(plan: Plan, bundle: Bundle) -> list[Candidate]:
     names = [candidate.contestant.name for candidate in known]
     if unknown := [name for name in plan.peers if name not in names]:
         raise InputError(f"--peer {unknown[0]!r} is not known; expected {', '.join(names)}")
-    return [c for c in known if not plan.peers or c.contestant.name in plan.peers or c.contestant.kind == "staged"]
+    reference, *others = known
+    return [reference, *(c for c in others if not plan.peers or c.contestant.name in plan.peers)]
 
 
 def _default_tick(bundle: Bundle) -> str:

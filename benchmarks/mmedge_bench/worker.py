@@ -7,8 +7,8 @@ while each stays warm in a process of its own.
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from threading import Thread
 from time import monotonic_ns, perf_counter_ns, process_time_ns, sleep, thread_time_ns
 from typing import Any
@@ -26,6 +26,7 @@ from mmedge.stream import Stream
 from mmedge.types import NS, Array, Prediction
 from mmedge_bench.machine import Meter
 from mmedge_bench.reference_work import reference_work_ns
+from mmedge_bench.resident import ResidentLog, peak_kib
 from mmedge_bench.result import Segment, StageBlock, Start
 from mmedge_bench.scenarios import Scenario
 from mmedge_bench.setup import Loop, Setup, open_graph, open_live, open_loop
@@ -139,10 +140,11 @@ class Worker:
         loop = open_live(self._setup) if live else open_loop(self._setup)
         reference = [reference_work_ns() for _ in range(5)]
         meter, cpu, wall = Meter(), process_time_ns(), perf_counter_ns()
-        if isinstance(loop, Stream) and live:
-            log, should = drive_live(loop, workload.arrivals)
-        else:
-            log, should = drive(loop, workload.arrivals, real_time=told.real_time)
+        with ResidentLog() if told.real_time else nullcontext() as memory:
+            if isinstance(loop, Stream) and live:
+                log, should = drive_live(loop, workload.arrivals)
+            else:
+                log, should = drive(loop, workload.arrivals, real_time=told.real_time)
         wall, cpu = perf_counter_ns() - wall, process_time_ns() - cpu
         used = meter.read(own_cpu_ns=cpu)
         reference += [reference_work_ns() for _ in range(5)]
@@ -166,7 +168,8 @@ class Worker:
                 reference_ns=int(np.median(reference)),
                 joules=used.joules,
                 others=used.others,
-                peak_kib=_peak_kib(),
+                peak_kib=peak_kib(),
+                rss_kib=tuple(memory.kib) if memory else (),
             )
         )
         return made
@@ -195,7 +198,7 @@ class Worker:
         first_ns = monotonic_ns() - begin_ns
         loop.close()
         made: dict[str, Any] = to_plain(
-            Start(contestant=self._name, round=number, first_ns=first_ns, peak_kib=_peak_kib())
+            Start(contestant=self._name, round=number, first_ns=first_ns, peak_kib=peak_kib())
         )
         return made
 
@@ -257,11 +260,6 @@ def _by_port(predictions: list[Prediction], field_name: str) -> dict[str, tuple[
 
 def _plain(value: object) -> Any:
     return value if isinstance(value, bool) else round(float(value), 4)  # type: ignore[arg-type]
-
-
-def _peak_kib() -> int:
-    with Path("/proc/self/status").open() as status:
-        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 
 
 def main() -> None:

@@ -1,30 +1,14 @@
 """Where the time of one second of stream goes."""
 
-import numpy as np
-
 from mmedge.page.markup import Markup, element, escaped, join
 from mmedge.page.numbers import datum, rounded
-from mmedge.types import NS
 from mmedge_bench.result import Result
-from mmedge_bench.summary import segments_of
+from mmedge_bench.summary import REST, shares_ms_per_s
 
-__all__ = ["shares_ms_per_s", "waterfall"]
+__all__ = ["waterfall"]
 
-REST = "front ends, copies, Python"
 LETTER_SHARE = 0.012  # of a bar's track, about: decides whether a name fits into its part
 KINDS = ("from-camera", "from-audio", "from-several")
-
-
-def shares_ms_per_s(result: Result, name: str) -> dict[str, float]:
-    """Wall time per second of stream by stage, and what is outside of the sessions; medians of the rounds."""
-    segments = segments_of(result, name, "closed-loop")
-    stages = {
-        stage: float(np.median([s.stage_ns[stage] / 1e6 / (s.stream_ns / NS) for s in segments]))
-        for stage in (segments[0].stage_ns if segments else {})
-    }
-    walls = [segment.wall_ns / 1e6 / (segment.stream_ns / NS) for segment in segments]
-    total = float(np.median(walls)) if walls else 0.0
-    return stages | {REST: max(0.0, total - sum(stages.values()))}
 
 
 def waterfall(result: Result) -> Markup:
