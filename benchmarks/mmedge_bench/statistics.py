@@ -92,7 +92,7 @@ def estimate_slope(times: npt.ArrayLike, values: npt.ArrayLike, confidence: floa
     """
     t, y = np.asarray(times, np.float64), np.asarray(values, np.float64)
     t = t - t.mean()
-    slope = float(t @ y / (t @ t))
+    slope = float(t @ (y - y.mean()) / (t @ t))
     left = y - y.mean() - slope * t
     blocks = _blocks(left, RESAMPLES, np.random.default_rng(SEED), min(BLOCK, max(1, len(left) // 5)))
     drawn = slope + blocks @ t / (t @ t)

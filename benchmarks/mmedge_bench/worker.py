@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Thread
 from time import monotonic_ns, perf_counter_ns, process_time_ns, sleep, thread_time_ns
 from typing import Any
@@ -23,7 +23,8 @@ from mmedge.manifest import Manifest
 from mmedge.records import from_plain, to_plain
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream
-from mmedge.types import NS, Array, Prediction
+from mmedge.types import NS, Array
+from mmedge_bench.decision_log import DecisionLog
 from mmedge_bench.machine import Meter
 from mmedge_bench.reference_work import reference_work_ns
 from mmedge_bench.resident import ResidentLog, peak_kib
@@ -32,7 +33,7 @@ from mmedge_bench.scenarios import Scenario
 from mmedge_bench.setup import Loop, Setup, open_graph, open_live, open_loop
 from mmedge_bench.workload import Arrival, Workload, make_workload, ticks_of
 
-__all__ = ["Log", "Worker", "drive", "drive_live", "main"]
+__all__ = ["Worker", "drive", "drive_live", "main"]
 
 LEAD_NS = 50_000_000  # until the first packet
 LINGER_S = 0.3
@@ -40,67 +41,51 @@ BLOCK = 40  # runs of a part in one block
 SETTLE = 8  # of them not counted, while the caches fill
 
 
-@dataclass(slots=True)
-class Log:
-    """Decisions as they came, with the clock of the process."""
-
-    predictions: list[Prediction] = field(default_factory=list)
-    done_ns: list[int] = field(default_factory=list)
-
-    def take(self, predictions: list[Prediction]) -> None:
-        """Write down that these came just now."""
-        now = perf_counter_ns()
-        self.predictions += predictions
-        self.done_ns += [now] * len(predictions)
-
-
-def drive(loop: Loop, arrivals: tuple[Arrival, ...], *, real_time: bool) -> tuple[Log, list[int]]:
+def drive(loop: Loop, arrivals: tuple[Arrival, ...], log: DecisionLog, *, real_time: bool) -> None:
     """Hand every packet over when it is due, or at once, and write down what comes back.
+
+    A packet should have been there when it was due, or when it was pushed where nobody waits.
 
     Args:
         loop: The contestant.
         arrivals: In order.
+        log: What is written to.
         real_time: Wait until each is due; what is late by then is not waited for.
-
-    Returns:
-        The decisions, and the time at which each packet should have been there, on the same clock: when it was due, or
-        when it was pushed where nobody waits.
     """
-    log, should = Log(), []
     begin = perf_counter_ns()
     for arrival in arrivals:
         due = begin + arrival.due_ns
         if real_time:
             _sleep_until(due)
-        should.append(due if real_time else perf_counter_ns())
+        log.pushed(due if real_time else perf_counter_ns())
         loop.push(arrival.packet, port=arrival.port)
         log.take(loop.poll())
     loop.close()
-    return log, should
 
 
-def drive_live(stream: Stream, arrivals: tuple[Arrival, ...]) -> tuple[Log, list[int]]:
+def drive_live(stream: Stream, arrivals: tuple[Arrival, ...], log: DecisionLog) -> int:
     """The same for a stream that works in threads of its own and decides when it can; always in real time.
 
-    Packets are stamped with the clock of the process, as live sensors do; the decisions are given back in stream time.
+    Packets are stamped with the clock of the process, as live sensors do.
+
+    Returns:
+        Where stream time begins on that clock.
     """
-    log, should = Log(), []
     watching = Thread(target=_watch, args=(stream, log), name="bench-watch")
     watching.start()
     begin = monotonic_ns() + LEAD_NS
     stamped = [(begin + a.due_ns, a.port, replace(a.packet, t_ns=begin + a.packet.t_ns)) for a in arrivals]
     for due, port, packet in stamped:
         _sleep_until(due)
-        should.append(due)
+        log.pushed(due)
         stream.push(packet, port=port)
     sleep(LINGER_S)  # until the last one is decided
     stream.close()
     watching.join()
-    log.predictions = [replace(prediction, t_ns=prediction.t_ns - begin) for prediction in log.predictions]
-    return log, should
+    return begin
 
 
-def _watch(stream: Stream, log: Log) -> None:
+def _watch(stream: Stream, log: DecisionLog) -> None:
     for prediction in stream:
         log.take([prediction])
 
@@ -124,11 +109,13 @@ class Worker:
 
     def verify(self, seconds: float, out: str) -> dict[str, Any]:
         """Outputs on a stream without any irregularity, for comparison."""
-        log, _ = drive(open_loop(self._setup), self._regular(seconds).arrivals, real_time=False)
+        arrivals = self._regular(seconds).arrivals
+        log = self._log(arrivals, keep=True)
+        drive(open_loop(self._setup), arrivals, log, real_time=False)
         columns: dict[str, Array] = {
             name: np.stack([p.outputs[name] for p in log.predictions]) for name in self._manifest.outputs
         }
-        columns["t_ns"] = np.array([p.t_ns for p in log.predictions])
+        columns["t_ns"] = log.t_ns
         np.savez(out, **columns)  # type: ignore[arg-type]  # numpy's annotation has a keyword of its own in the way
         return {}
 
@@ -139,16 +126,17 @@ class Worker:
         live = self._setup.kind == "live"
         loop = open_live(self._setup) if live else open_loop(self._setup)
         reference = [reference_work_ns() for _ in range(5)]
+        log, begin_ns = self._log(workload.arrivals), 0
         meter, cpu, wall = Meter(), process_time_ns(), perf_counter_ns()
         with ResidentLog() if told.real_time else nullcontext() as memory:
             if isinstance(loop, Stream) and live:
-                log, should = drive_live(loop, workload.arrivals)
+                begin_ns = drive_live(loop, workload.arrivals, log)
             else:
-                log, should = drive(loop, workload.arrivals, real_time=told.real_time)
+                drive(loop, workload.arrivals, log, real_time=told.real_time)
         wall, cpu = perf_counter_ns() - wall, process_time_ns() - cpu
         used = meter.read(own_cpu_ns=cpu)
         reference += [reference_work_ns() for _ in range(5)]
-        t_ns = np.array([p.t_ns for p in log.predictions], np.int64)
+        t_ns = log.t_ns - begin_ns
         at = workload.first_that_reaches(t_ns, self._manifest, "audio" if live else self._setup.tick)
         made: dict[str, Any] = to_plain(
             Segment(
@@ -156,9 +144,9 @@ class Worker:
                 contestant=self._name,
                 round=number,
                 t_ns=tuple(t_ns.tolist()),
-                latency_ns=tuple((np.array(log.done_ns, np.int64) - np.array(should, np.int64)[at]).tolist()),
-                age_ms=_by_port(log.predictions, "age_ms"),
-                fresh=_by_port(log.predictions, "fresh"),
+                latency_ns=tuple((log.done_ns - log.should_ns[at]).tolist()),
+                age_ms=log.age_ms(),
+                fresh=log.fresh(),
                 expected=ticks_of(self._manifest, self._setup.tick, workload, int(t_ns[0])) if len(t_ns) else 0,
                 stream_ns=workload.stream_ns,
                 wall_ns=wall,
@@ -206,6 +194,10 @@ class Worker:
     def _manifest(self) -> Manifest:
         return self._bundle.manifest
 
+    def _log(self, arrivals: tuple[Arrival, ...], *, keep: bool = False) -> DecisionLog:
+        ports = [name for name, port in self._manifest.ports.items() if port.state is None]
+        return DecisionLog(len(arrivals), ports, keep=keep)
+
     def _regular(self, seconds: float) -> Workload:
         return self._workload(Scenario(name="regular", what="", seconds=seconds, rounds=1), 0)
 
@@ -251,15 +243,6 @@ def _longest_window_s(manifest: Manifest) -> float:
     heard = [port.audio.window_samples / port.audio.rate_hz for port in ports if port.audio]
     seen = [port.camera.frames / (port.camera.rate_hz or DEFAULT_CAMERA_HZ) for port in ports if port.camera]
     return max([*heard, *seen, 0.0])
-
-
-def _by_port(predictions: list[Prediction], field_name: str) -> dict[str, tuple[Any, ...]]:
-    ports = getattr(predictions[0], field_name) if predictions else {}
-    return {port: tuple(_plain(getattr(p, field_name)[port]) for p in predictions) for port in ports}
-
-
-def _plain(value: object) -> Any:
-    return value if isinstance(value, bool) else round(float(value), 4)  # type: ignore[arg-type]
 
 
 def main() -> None:
