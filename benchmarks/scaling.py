@@ -89,7 +89,7 @@ def measure(point: Point, folder: Path, seconds: float, rounds: int) -> Cost:
     Args:
         point: Which.
         folder: For its files.
-        seconds: Of stream with decisions, in each round.
+        seconds: Of stream in each round, after the windows are full.
         rounds: How many.
     """
     checkpoint = write_checkpoint(folder, frames=point.frames, sensors=point.sensors, width=point.width)
@@ -99,17 +99,13 @@ def measure(point: Point, folder: Path, seconds: float, rounds: int) -> Cost:
     plan = Plan(
         bundle=bundle, checkpoint=checkpoint, spec=None, tick=f"{point.tick_hz:g}hz", threads=1,
         rates_hz={"image": point.camera_hz}, peers=("onnxruntime",),
-        scenarios=(replace(closed, seconds=seconds + _fill_s(point), rounds=rounds),),
+        scenarios=(replace(closed, seconds=seconds, rounds=rounds),),
     )  # fmt: skip
     result = run_suite(plan, lambda _: None)
     if skipped := [c.skipped for c in result.contestants if c.skipped and c.kind == "whole"]:
         raise InputError(f"the unsplit graph cannot be compared: {skipped[0]}")
     staged, unsplit = (work_ms_per_s(segments_of(result, name, "closed-loop")) for name in ("mmedge", "onnxruntime"))
     return Cost(point=point, staged=staged, unsplit=unsplit, warnings=result.warnings)
-
-
-def _fill_s(point: Point) -> float:
-    return point.frames / point.camera_hz  # decisions begin when the window is full
 
 
 def curves(names: Sequence[str], seconds: float, rounds: int, progress: Steps) -> Iterator[tuple[str, list[Cost]]]:
@@ -169,7 +165,7 @@ def page(found: dict[str, list[Cost]]) -> str:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Every round, as JSON.")
 @click.option("--page", "page_path", type=click.Path(path_type=Path), help="The curves to look at.")
 @click.option("--curve", "names", multiple=True, type=click.Choice(list(CURVES)), help="Only these; may be repeated.")
-@click.option("--seconds", default=3.0, show_default=True, help="Of stream with decisions, in each round.")
+@click.option("--seconds", default=3.0, show_default=True, help="Of stream in each round.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Rounds of every point.")
 def main(output: Path, page_path: Path | None, names: tuple[str, ...], seconds: float, rounds: int) -> None:
     """Measure every curve."""

@@ -71,7 +71,7 @@ class Segment:
         age_ms: [N] for each port, how old its data was at the tick.
         fresh: [N] for each port, whether it was newer than at the decision before.
         expected: Ticks that the stream had.
-        stream_ns: Length of the stream.
+        stream_ns: Length of the stream that was counted.
         wall_ns: How long it took.
         cpu_ns: Processor time of the process, all threads.
         stage_ns: Time inside each stage's session.

@@ -67,9 +67,10 @@ def run_suite(plan: Plan, progress: Progress) -> Result:
         InputError: Another benchmark is running, or a name is not known.
         BundleError: The bundle cannot be used.
     """
+    bundle = open_bundle(plan.bundle)
+    invited = _candidates(plan, bundle)
     with _alone(), tempfile.TemporaryDirectory(prefix="mmedge-bench-") as folder, ExitStack() as stack:
-        bundle = open_bundle(plan.bundle)
-        setups, skipped = _setups(plan, bundle, Path(folder), progress)
+        setups, skipped = _setups(plan, bundle, invited, Path(folder), progress)
         before = read_state()
         processes, contestants = _open(setups, skipped, bundle, Path(folder), stack, progress)
         segments: list[Segment] = []
@@ -120,13 +121,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _setups(plan: Plan, bundle: Bundle, folder: Path, progress: Progress) -> tuple[dict[str, Setup], list[Contestant]]:
+def _setups(
+    plan: Plan, bundle: Bundle, invited: Sequence[Candidate], folder: Path, progress: Progress
+) -> tuple[dict[str, Setup], list[Contestant]]:
     progress("preparing the contestants")
-    candidates = _candidates(plan, bundle)
     tick = plan.tick or _default_tick(bundle)
     rates = default_rates(bundle.manifest) | plan.rates_hz
     setups, skipped = {}, []
-    ready = prepare(candidates, bundle, plan.checkpoint, plan.spec, folder / "whole.onnx")
+    ready = prepare(invited, bundle, plan.checkpoint, plan.spec, folder / "whole.onnx")
     for candidate, reason in ready:
         if reason:
             skipped.append(replace(candidate.contestant, skipped=reason))

@@ -44,7 +44,7 @@ SETTLE = 8  # of them not counted, while the caches fill
 def drive(loop: Loop, arrivals: tuple[Arrival, ...], log: DecisionLog, *, real_time: bool) -> None:
     """Hand every packet over when it is due, or at once, and write down what comes back.
 
-    A packet should have been there when it was due, or when it was pushed where nobody waits.
+    A packet should have been there when it was due, or when it was pushed where nobody waits. The loop stays open.
 
     Args:
         loop: The contestant.
@@ -60,7 +60,6 @@ def drive(loop: Loop, arrivals: tuple[Arrival, ...], log: DecisionLog, *, real_t
         log.pushed(due if real_time else perf_counter_ns())
         loop.push(arrival.packet, port=arrival.port)
         log.take(loop.poll())
-    loop.close()
 
 
 def drive_live(stream: Stream, arrivals: tuple[Arrival, ...], log: DecisionLog) -> int:
@@ -111,7 +110,9 @@ class Worker:
         """Outputs on a stream without any irregularity, for comparison."""
         arrivals = self._regular(seconds).arrivals
         log = self._log(arrivals, keep=True)
-        drive(open_loop(self._setup), arrivals, log, real_time=False)
+        loop = open_loop(self._setup)
+        drive(loop, arrivals, log, real_time=False)
+        loop.close()
         columns: dict[str, Array] = {
             name: np.stack([p.outputs[name] for p in log.predictions]) for name in self._manifest.outputs
         }
@@ -120,39 +121,49 @@ class Worker:
         return {}
 
     def segment(self, scenario: Mapping[str, Any], number: int) -> dict[str, Any]:
-        """One stretch of stream."""
+        """One stretch of stream.
+
+        Where nobody waits, work is counted from when all windows are full, so that a second of stream has all of its
+        decisions.
+        """
         told = from_plain(Scenario, dict(scenario))
-        workload = self._workload(told, number)
+        fill_s = 0.0 if told.real_time else self._fill_s()
+        workload = self._workload(replace(told, seconds=told.seconds + fill_s), number)
+        first = sum(arrival.due_ns < fill_s * NS for arrival in workload.arrivals)
+        filling, counted = workload.arrivals[:first], workload.arrivals[first:]
         live = self._setup.kind == "live"
         loop = open_live(self._setup) if live else open_loop(self._setup)
+        drive(loop, filling, self._log(filling), real_time=False)
+        worked, ran = dict(loop.work_ns), dict(loop.runs)
         reference = [reference_work_ns() for _ in range(5)]
-        log, begin_ns = self._log(workload.arrivals), 0
+        log, begin_ns = self._log(counted), 0
         meter, cpu, wall = Meter(), process_time_ns(), perf_counter_ns()
         with ResidentLog() if told.real_time else nullcontext() as memory:
             if isinstance(loop, Stream) and live:
-                begin_ns = drive_live(loop, workload.arrivals, log)
+                begin_ns = drive_live(loop, counted, log)
             else:
-                drive(loop, workload.arrivals, log, real_time=told.real_time)
+                drive(loop, counted, log, real_time=told.real_time)
+                loop.close()
         wall, cpu = perf_counter_ns() - wall, process_time_ns() - cpu
         used = meter.read(own_cpu_ns=cpu)
         reference += [reference_work_ns() for _ in range(5)]
         t_ns = log.t_ns - begin_ns
-        at = workload.first_that_reaches(t_ns, self._manifest, "audio" if live else self._setup.tick)
+        at = workload.first_that_reaches(t_ns, self._manifest, "audio" if live else self._setup.tick) - first
         made: dict[str, Any] = to_plain(
             Segment(
                 scenario=told.name,
                 contestant=self._name,
                 round=number,
                 t_ns=tuple(t_ns.tolist()),
-                latency_ns=tuple((log.done_ns - log.should_ns[at]).tolist()),
+                latency_ns=tuple((log.done_ns - log.should_ns[np.maximum(at, 0)]).tolist()),
                 age_ms=log.age_ms(),
                 fresh=log.fresh(),
                 expected=ticks_of(self._manifest, self._setup.tick, workload, int(t_ns[0])) if len(t_ns) else 0,
-                stream_ns=workload.stream_ns,
+                stream_ns=int(told.seconds * NS),
                 wall_ns=wall,
                 cpu_ns=cpu,
-                stage_ns=dict(loop.work_ns),
-                stage_runs=dict(loop.runs),
+                stage_ns={name: ns - worked.get(name, 0) for name, ns in loop.work_ns.items()},
+                stage_runs={name: runs - ran.get(name, 0) for name, runs in loop.runs.items()},
                 reference_ns=int(np.median(reference)),
                 joules=used.joules,
                 others=used.others,
@@ -178,8 +189,7 @@ class Worker:
     def start(self, number: int, begin_ns: int) -> dict[str, Any]:
         """The first decision of a fresh process."""
         loop = open_loop(self._setup)
-        seconds = 2 + _longest_window_s(self._manifest)
-        for arrival in self._regular(seconds).arrivals:
+        for arrival in self._regular(2 + self._fill_s()).arrivals:
             loop.push(arrival.packet, port=arrival.port)
             if loop.poll():
                 break
@@ -197,6 +207,13 @@ class Worker:
     def _log(self, arrivals: tuple[Arrival, ...], *, keep: bool = False) -> DecisionLog:
         ports = [name for name, port in self._manifest.ports.items() if port.state is None]
         return DecisionLog(len(arrivals), ports, keep=keep)
+
+    def _fill_s(self) -> float:
+        """Until every window is full."""
+        ports, rates_hz = self._manifest.ports.items(), self._setup.rates_hz
+        heard = [port.audio.window_samples / port.audio.rate_hz for _, port in ports if port.audio]
+        seen = [port.camera.frames / rates_hz.get(name, DEFAULT_CAMERA_HZ) for name, port in ports if port.camera]
+        return max([*heard, *seen, 0.0])
 
     def _regular(self, seconds: float) -> Workload:
         return self._workload(Scenario(name="regular", what="", seconds=seconds, rounds=1), 0)
@@ -236,13 +253,6 @@ def _block(call: Callable[[], None]) -> tuple[list[int], list[int], list[int]]:
             cpu.append(end_cpu - begin_cpu)
             reference.append(reference_work_ns())
     return wall, cpu, reference
-
-
-def _longest_window_s(manifest: Manifest) -> float:
-    ports = manifest.ports.values()
-    heard = [port.audio.window_samples / port.audio.rate_hz for port in ports if port.audio]
-    seen = [port.camera.frames / (port.camera.rate_hz or DEFAULT_CAMERA_HZ) for port in ports if port.camera]
-    return max([*heard, *seen, 0.0])
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def _lead(result: Result, rows: Sequence[Row]) -> str:
 
 def _within(ours: Row) -> str:
     half, tail = ours.latency_ms["p50"].value, ours.latency_ms["p99"].value
-    return f"Half of its decisions came within {milliseconds(half)}, 99 of 100 within {milliseconds(tail)}"
+    return f"Half of mmedge's decisions came within {milliseconds(half)}, 99 of 100 within {milliseconds(tail)}"
 
 
 def _disturbed(result: Result) -> list[Markup]:

@@ -22,7 +22,7 @@ from mmedge_bench.page.tables import (
     who_list,
 )
 from mmedge_bench.page.timeline import timeline_figure
-from mmedge_bench.page.waterfall import waterfall
+from mmedge_bench.page.waterfall import parts_of_work, waterfall
 from mmedge_bench.result import Result
 from mmedge_bench.summary import Row, deadline_ms, latencies_ms, paced_segments, soaks, summarize
 from mmedge_bench.targets import targets_of
@@ -39,7 +39,7 @@ STYLE = """
   .tiles { grid-template-columns: 1fr 1fr; gap: 10px; margin-top: 18px; }
   .tile { padding: 12px 14px; } .tile .value { font-size: 32px; } .tile .how { font-size: 13px; }
 }
-@media print { .tiles { grid-template-columns: repeat(4, 1fr); } }
+@media print { .tiles { grid-template-columns: repeat(4, 1fr); } td .unit { font-size: 9px; } }
 .warning { border-left-color: var(--bad); }
 .rival-0 { stroke: #0072b2; fill: #0072b2; } .rival-1 { stroke: #d55e00; fill: #d55e00; }
 .rival-2 { stroke: #009e73; fill: #009e73; } .rival-3 { stroke: #cc79a7; fill: #cc79a7; }
@@ -49,6 +49,7 @@ path[class*=rival] { fill: none; stroke-width: 1.7; } text[class*=rival] { strok
 .late { fill: var(--bad); stroke: none; } .in-time { fill: var(--accent); stroke: none; }
 td .unit, th[scope=row] .unit { display: block; font-weight: 400; font-size: 12px; color: var(--soft); }
 .rival-6 { stroke: #56b4e9; fill: #56b4e9; } .rival-7 { stroke: #7a5195; fill: #7a5195; }
+.of-work { margin: 14px 0 22px; }
 td.verdict { white-space: normal; text-align: left; }
 .rest { background: var(--faint); } .part.rest { color: var(--paper); }
 """
@@ -110,6 +111,7 @@ def _sections(result: Result, rows: Sequence[Row]) -> list[Markup]:
                 "Time per second of stream, packets as fast as they are taken. Grey is everything outside of the "
                 "sessions: front ends, copies, Python. Below, processor time of the peers relative to ours.",
                 waterfall(result),
+                parts_of_work(result),
                 scrolled(ratio_figure(result), "ratios to peers"),
             )
         )
@@ -117,9 +119,7 @@ def _sections(result: Result, rows: Sequence[Row]) -> list[Markup]:
         words = "Each part alone, warm, on fixed recorded data, in fresh processes; front ends on a whole window."
         sections.append(section("The parts alone", words, scrolled(parts_table(result), "parts")))
     if sum(row.contestant.kind == "staged" and bool(row.latency_ms) for row in rows) > 1:
-        words = (
-            "Every variant of the bundle: how good it is, and how long half of its decisions take. A line joins those "
-        )
+        words = "Every variant of the bundle: how good it is, and its median latency. A line joins those "
         words += "that no other one beats in both."
         sections.append(section("Accuracy against latency", words, scrolled(pareto_figure(rows), "variants")))
     return [

@@ -5,7 +5,7 @@ from mmedge.page.numbers import datum, rounded
 from mmedge_bench.result import Result
 from mmedge_bench.summary import REST, shares_ms_per_s
 
-__all__ = ["waterfall"]
+__all__ = ["parts_of_work", "waterfall"]
 
 LETTER_SHARE = 0.012  # of a bar's track, about: decides whether a name fits into its part
 KINDS = ("from-camera", "from-audio", "from-several")
@@ -31,6 +31,17 @@ def waterfall(result: Result) -> Markup:
         track = element("div", bar, text, class_="bar-track")
         rows.append(element("div", element("div", escaped(name), class_="bar-name"), track, class_="bar-row"))
     return element("div", join(rows), class_="bars")
+
+
+def parts_of_work(result: Result) -> Markup:
+    """What the bars of the bundle's own variants are made of, since their parts are too narrow for names."""
+    told = []
+    for contestant in result.took_part:
+        shares = shares_ms_per_s(result, contestant.name)
+        if contestant.kind == "staged" and any(shares.values()):
+            parts = ", ".join(f"{part} {rounded(value)}" for part, value in shares.items())
+            told += [element("dt", escaped(contestant.name)), element("dd", escaped(f"{parts} ms"))]
+    return element("dl", *told, class_="of-work")
 
 
 def _part(stage: str, value: float, number: int, total: float, widest: float) -> Markup:
