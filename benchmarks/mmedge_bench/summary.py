@@ -45,6 +45,7 @@ class Row:
     Attributes:
         contestant: Who.
         work_ms_per_s: Processor time per second of stream, closed loop, each round.
+        throughput_hz: Decisions per second of wall time, closed loop, median; 0 where it was not run.
         latency_ms: By percentile, and "max"; paced.
         missed: Decisions after the next one was due, and decisions that never came, as a share of all; paced.
         fresh: Share of the decisions that saw something new, by port.
@@ -56,6 +57,7 @@ class Row:
 
     contestant: Contestant
     work_ms_per_s: tuple[float, ...]
+    throughput_hz: float
     latency_ms: dict[str, Estimate]
     missed: float
     fresh: dict[str, float]
@@ -206,6 +208,7 @@ def _row(result: Result, contestant: Contestant) -> Row:
     return Row(
         contestant=contestant,
         work_ms_per_s=work_ms_per_s(closed),
+        throughput_hz=float(np.median([len(s.t_ns) / (s.wall_ns / NS) for s in closed])) if closed else 0.0,
         latency_ms=estimates,
         missed=_missed(paced, deadline_ms(result)),
         fresh={port: float(np.mean(column)) for port, column in _columns(paced, "fresh").items()},

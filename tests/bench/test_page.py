@@ -114,6 +114,7 @@ def contest_row(raw, samples, name):
     difference = next(c for c in raw["contestants"] if c["name"] == name).get("difference", 0.0)
     return [
         np.median(samples.work),
+        np.median([len(s["t_ns"]) / (s["wall_ns"] / 1e9) for s in samples.closed]),
         *(ranked(samples.ms, percent) for percent in PERCENTS),
         len(samples.ms),
         samples.missed,
@@ -204,6 +205,16 @@ def test_a_variant_that_is_beaten_is_named_and_the_front_joins_the_others(drawn)
     assert "int8-cpu: " in figure
     assert "another one is" not in figure  # one is sooner, the other one is better
     assert len(re.findall("L", re.search(r'd="(M[^"]+)"', figure)[1])) == 1
+
+
+def test_energy_is_shown_by_its_source_where_the_machine_tells():
+    result = made_up(1)
+    assert "not readable here" in render_page(result)
+    told = tuple(replace(s, joules={"RAPL package-0": 12.0}) for s in result.segments)
+    page = render_page(replace(result, segments=told))
+    seconds = sum(s.stream_ns for s in told if (s.contestant, s.scenario) == ("mmedge", "paced")) / 1e9
+    assert sections(page)["Energy"] == pytest.approx([3 * 12 / seconds] * 2)
+    assert "RAPL package-0" in page
 
 
 def test_a_long_run_alone_can_be_drawn():

@@ -68,6 +68,7 @@ def test_every_number_of_the_table_can_be_computed_from_the_samples(run):
     peaks = [s["peak_kib"] / 1024 for s in (*raw["segments"], *raw["starts"])]
     wanted = [
         np.median(work),
+        np.median([len(s["t_ns"]) / (s["wall_ns"] / 1e9) for s in closed]),
         *ordered[ranks],
         len(ordered),
         1 - (ordered <= period_ms).sum() / max(sum(expected), len(ordered)),

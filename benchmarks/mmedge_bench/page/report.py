@@ -16,6 +16,7 @@ from mmedge_bench.page.tables import (
     caveats,
     contest_table,
     definitions,
+    energy_table,
     parts_table,
     skipped_list,
     targets_table,
@@ -68,7 +69,8 @@ def _sections(result: Result, rows: Sequence[Row]) -> list[Markup]:
         section(
             "Everybody, in the same run",
             "All contestants took turns on the same packets. Under each number is where a run of the same length would "
-            "be expected, 95 %; few: too few decisions to know that tail. Nothing was trimmed.",
+            "be expected, 95 %; few: too few decisions to know that tail. At most: decisions per second, closed loop. "
+            "Nothing was trimmed.",
             scrolled(contest_table(result, rows), "table of contestants"),
             who_list(result),
             *skipped_list(result),
@@ -97,6 +99,9 @@ def _sections(result: Result, rows: Sequence[Row]) -> list[Markup]:
             ),
             section("How old is what a decision knows", "", scrolled(ages_table(rows), "ages")),
         ]
+    if any(row.joules_per_s for row in rows):
+        words = "Of the whole machine, others included, while the contestant had its turn at the sensors' pace."
+        sections.append(section("Energy", words, scrolled(energy_table(rows), "energy")))
     if long := soaks(result):
         words = (
             "One run without a break. Growth is a line through the resident memory of every second, without the first "
@@ -160,5 +165,5 @@ def _state(result: Result) -> dict[str, str]:
     for zone, degrees in before.celsius.items():
         told[f"{zone}"] = f"{degrees:.0f} to {after.celsius.get(zone, degrees):.0f} °C"
     energy = {name for segment in result.segments for name in segment.joules}
-    told["energy"] = ", ".join(sorted(energy)) or "not readable here (no RAPL counter, no INA3221 monitor)"
+    told["energy"] = ", ".join(sorted(energy)) or "not readable here (no RAPL counter, no INA3221 monitor, no NVML)"
     return told

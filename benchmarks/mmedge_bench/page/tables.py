@@ -16,6 +16,7 @@ __all__ = [
     "caveats",
     "contest_table",
     "definitions",
+    "energy_table",
     "parts_table",
     "skipped_list",
     "targets_table",
@@ -29,13 +30,14 @@ ENOUGH = {"p99": 300, "p99.9": 3000}  # decisions, so that about three lie beyon
 def contest_table(result: Result, rows: Sequence[Row]) -> Markup:
     """Work, latency with intervals, misses, start and memory of everyone."""
     heads = [
-        ("work", "ms per s"), *((name, "ms") for name in LATENCIES), ("n", ""), ("missed", ""), ("ready", "s"),
-        ("memory", "MiB"), ("difference", "largest"),
+        ("work", "ms per s"), ("at most", "per s"), *((name, "ms") for name in LATENCIES), ("n", ""), ("missed", ""),
+        ("ready", "s"), ("memory", "MiB"), ("difference", "largest"),
     ]  # fmt: skip
     head = element("tr", element("th", escaped("contestant"), scope="col"), *[_head(*pair) for pair in heads])
     lines = []
     for row in rows:
         cells = [_value(float(np.median(row.work_ms_per_s)) if row.work_ms_per_s else None)]
+        cells.append(_value(row.throughput_hz or None))
         cells += [_estimate(row.latency_ms.get(name), name) for name in LATENCIES]
         n = row.latency_ms["p50"].n if row.latency_ms else None
         cells += [_value(n), _share(row.missed if row.latency_ms else None), _value(row.start_s or None)]
@@ -76,6 +78,20 @@ def ages_table(rows: Sequence[Row]) -> Markup:
             cells = [
                 c for p in ports for c in (_value(row.age_ms[p][0]), _value(row.age_ms[p][1]), _share(row.fresh[p]))
             ]
+            lines.append(element("tr", element("th", escaped(row.contestant.name), scope="row"), *cells))
+    return element("table", element("thead", head), element("tbody", join(lines)))
+
+
+def energy_table(rows: Sequence[Row]) -> Markup:
+    """Energy of the whole machine at the sensors' pace, by source."""
+    sources = list(dict.fromkeys(source for row in rows for source in row.joules_per_s))
+    head = element(
+        "tr", element("th", escaped("contestant"), scope="col"), *[_head(each, "J per s") for each in sources]
+    )
+    lines = []
+    for row in rows:
+        if row.joules_per_s:
+            cells = [_value(row.joules_per_s.get(source)) for source in sources]
             lines.append(element("tr", element("th", escaped(row.contestant.name), scope="row"), *cells))
     return element("table", element("thead", head), element("tbody", join(lines)))
 
