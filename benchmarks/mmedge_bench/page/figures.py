@@ -120,7 +120,8 @@ def pareto_figure(rows: Sequence[Row]) -> Markup:
         parts.append(element("circle", cx=x_axis.at(x), cy=y_axis.at(good), r=6.0, class_="rival-us"))
         beaten = "" if (x, good) in front else "; another one is at least as good, and sooner"
         text = f"{_short(contestant)}: {milliseconds(x)}, {good:.3g}{beaten}"
-        parts.append(label(x_axis.at(x), y_axis.at(good) + (-14 if i % 2 else 24), text, "lane-note", "middle"))
+        anchor = "end" if x > x_axis.high / 2 else "start"  # inwards
+        parts.append(label(x_axis.at(x), y_axis.at(good) + (-14 if i % 2 else 24), text, "lane-note", anchor))
     parts.append(label(BOX.x, BOX.bottom + 38, f"median latency; upwards: {what}", "tick"))
     described = "; ".join(f"{_short(c)} {milliseconds(x)}, {good:.3g}" for x, good, c in points)
     return drawing((1120, BOX.bottom + 48), "pareto", f"Variants by latency and {what}. {described}.", parts)

@@ -40,7 +40,11 @@ STYLE = """
   .tiles { grid-template-columns: 1fr 1fr; gap: 10px; margin-top: 18px; }
   .tile { padding: 12px 14px; } .tile .value { font-size: 32px; } .tile .how { font-size: 13px; }
 }
-@media print { .tiles { grid-template-columns: repeat(4, 1fr); } td .unit { font-size: 9px; } }
+th, td { padding: 8px 6px; } th[scope=row], thead th:first-child { min-width: 118px; }
+@media print {
+  .tiles { grid-template-columns: repeat(4, 1fr); } td .unit { font-size: 9px; } th, td { padding: 5px; }
+  th[scope=row], thead th:first-child { min-width: 0; }
+}
 .warning { border-left-color: var(--bad); }
 .rival-0 { stroke: #0072b2; fill: #0072b2; } .rival-1 { stroke: #d55e00; fill: #d55e00; }
 .rival-2 { stroke: #009e73; fill: #009e73; } .rival-3 { stroke: #cc79a7; fill: #cc79a7; }
