@@ -150,12 +150,13 @@ def figure(name: str, costs: Sequence[Cost]) -> Markup:
     return drawing((1120, BOX.bottom + 48), f"scaling-{name}", description, parts)
 
 
-def page(found: dict[str, list[Cost]]) -> str:
-    """All curves."""
+def page(found: dict[str, list[Cost]], warnings: Sequence[str]) -> str:
+    """All curves, and what disturbed them."""
     title = "What one second of stream costs"
     words = "Processor time, ms per second of stream, on logarithmic axes; above, how many times less the stages need."
     sections = [section(WORDS[name], "", scrolled(figure(name, costs), name)) for name, costs in found.items()]
-    header = Markup(element("h1", escaped(title)) + element("p", escaped(words), class_="lead"))
+    doubts = "".join(element("p", escaped(f"Disturbed: {text}."), class_="callout") for text in warnings[:1])
+    header = Markup(element("h1", escaped(title)) + element("p", escaped(words), class_="lead") + doubts)
     style = ".dot.camera { fill: var(--camera); } .dot.several { fill: var(--several); }\n"
     style += ".curve.camera { stroke: var(--camera); } .curve.several { stroke: var(--several); }"
     return document(title, header, sections, "Written by benchmarks/scaling.py", style)
@@ -172,14 +173,15 @@ def main(output: Path, page_path: Path | None, names: tuple[str, ...], seconds: 
     with Steps() as steps:
         found = dict(curves(names or tuple(CURVES), seconds, rounds, steps))
     told = [warning for costs in found.values() for cost in costs for warning in cost.warnings]
+    warnings = list(dict.fromkeys(told))
     written = {
         "machine": describe_machine(),
-        "warnings": list(dict.fromkeys(told)),
+        "warnings": warnings,
         "curves": {name: [asdict(cost) for cost in costs] for name, costs in found.items()},
     }
     output.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     if page_path:
-        page_path.write_text(page(found), encoding="utf-8")
+        page_path.write_text(page(found, warnings), encoding="utf-8")
 
 
 if __name__ == "__main__":
