@@ -120,9 +120,9 @@ def _cells(row: Row, claims: Sequence[Claim], run: Result) -> Iterator[str]:
     yield PEER_NAMES.get(name, name)
     yield f"{np.median(row.work_ms_per_s):.0f}" if row.work_ms_per_s else "–"
     yield _interval(_found(claims, run.ours.name, name, "work"))
-    yield f"{row.latency_ms['p50'].value:.1f}"
+    yield _ms(row.latency_ms["p50"].value)
     yield _interval(_found(claims, run.ours.name, name, "latency"))
-    yield from (f"{row.latency_ms[key].value:.1f}" for key in ("p99", "max"))
+    yield from (_ms(row.latency_ms[key].value) for key in ("p99", "max"))
     yield f"{row.start_s:.2f}" if row.start_s else "–"
     yield f"{row.peak_mib:.0f}"
     yield f"{row.contestant.difference:.1g}"
@@ -136,7 +136,7 @@ def _said(runs: Sequence[Result], claims: Sequence[Claim], root: Path) -> Iterat
         raise InputError(f"{root / RUNS}: the runs lack {whole}, closed loop or paced; make them with all peers")
     yield (
         f"{len(runs)} runs on {machine['processor']}, {machine['cores']} cores, one thread for each operator, "
-        f"{runs[0].settings['tick']} decisions, {runs[0].settings['rates']} ([every sample]({RUNS})). In brackets: "
+        f"decisions at {runs[0].settings['tick']}, {runs[0].settings['rates']} ([every sample]({RUNS})). In brackets: "
         f"where another run is expected (99 %). Against the whole graph in ONNX Runtime, with the same front ends: "
         f"{_words(work)} less work, {_words(latency)} sooner from a sound to its decision, the same numbers."
     )
@@ -182,6 +182,10 @@ def _bounds(claim: Claim, between: str) -> str:
 
 def _round(ratio: float) -> str:
     return f"{ratio:.0f}" if ratio >= 20 else f"{ratio:.1f}"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _times(cost: Mapping[str, Any]) -> float:
