@@ -16,7 +16,7 @@ from mmedge.running import open_run
 from mmedge.types import NS, Array
 from mmedge_export.quantize.windows import Moment
 
-__all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "read_clip", "read_labels"]
+__all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "Clips", "Labels", "read_clip", "read_labels", "truths_at"]
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 AUDIO_SUFFIXES = {".flac", ".m4a", ".mp3", ".ogg", ".wav"}
@@ -70,7 +70,14 @@ def _capturing(bundle: Bundle, capture: _WindowCapture) -> Model:
         name: replace(manifest.tensors[name], window_axis=None, item_size=1)
         for name in (*capture.inputs, *capture.outputs)
     }
-    single = replace(manifest, stages=(capture.stage,), macs={capture.stage.name: 0}, tensors=whole, variants={})
+    single = replace(
+        manifest,
+        stages=(capture.stage,),
+        macs={capture.stage.name: 0},
+        tensors=whole,
+        variants={},
+        policies={},  # every window is what the sensors gave
+    )
     report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
     return Model(replace(bundle, manifest=single), {capture.stage.name: capture}, report)
 
@@ -85,6 +92,7 @@ class _Label:
 
 
 Labels = Mapping[str, list[_Label]]
+Clips = Mapping[Path, Labels]
 
 
 def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Moment]:
@@ -115,12 +123,18 @@ def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Mo
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(limit, len(kept))).round().astype(int))
     states = bool(bundle.manifest.states)
     return [
-        Moment(ports=kept[i][1], labels=_truths(labels, times[kept[i][0]] / NS), begins=not states or place == 0)
+        Moment(ports=kept[i][1], labels=truths_at(labels, times[kept[i][0]] / NS), begins=not states or place == 0)
         for place, i in enumerate(chosen)
     ]
 
 
-def _truths(labels: Labels, t_s: float) -> dict[str, object]:
+def truths_at(labels: Labels, t_s: float) -> dict[str, object]:
+    """What is true at a time of a recording, by output; what is not known is left out.
+
+    Args:
+        labels: Of the recording.
+        t_s: The time.
+    """
     found = {}
     for output, spans in labels.items():
         for span in spans:

@@ -7,17 +7,25 @@ import numpy as np
 from mmedge.backends.ort import OrtSession
 from mmedge.branches import shares
 from mmedge.manifest import Manifest
-from mmedge.policies import PolicyScore
+from mmedge.policies import PolicyScore, Step
 from mmedge.types import Array
 from mmedge_export.quantize.runner import run_stage
 from mmedge_export.quantize.score import Budget, Loss, losses
 from mmedge_export.quantize.windows import Windows
 
-__all__ = ["missing_table", "score_missing"]
+__all__ = ["missing_table", "score_missing", "to_score"]
 
 Tensors = Mapping[str, Array]
 ALL = Budget(drop=1.0, error=1.0)  # nothing is refused here
-HEADER = ("while this sensor is missing", "output", "score", "windows", "with every sensor", "without it")
+HEADER = (
+    "while this sensor is missing",
+    "what stands in",
+    "output",
+    "score",
+    "windows",
+    "with every sensor",
+    "without it",
+)
 
 
 def score_missing(
@@ -47,14 +55,23 @@ def score_missing(
         for name in names:
             masked[name] = np.broadcast_to(means[name].astype(tensors[name].dtype), tensors[name].shape)
         made = _run_head(manifest, sessions, windows, masked)
-        scores += [_score(port, loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
+        scores += [to_score(port, "mean", loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
     return tuple(scores)
 
 
-def _score(port: str, loss: Loss) -> PolicyScore:
+def to_score(port: str, step: Step, loss: Loss, max_age_ms: float | None = None) -> PolicyScore:
+    """What an output lost, as a bundle keeps it.
+
+    Args:
+        port: That is missing.
+        step: What stands in for it.
+        loss: Against every sensor.
+        max_age_ms: For how long it was held.
+    """
     return PolicyScore(
         port=port,
-        step="mean",
+        step=step,
+        max_age_ms=max_age_ms,
         output=loss.output,
         metric=loss.metric.replace("as fp32", "as with every sensor").replace("against fp32", "against every sensor"),
         windows=loss.windows,
@@ -66,7 +83,7 @@ def _score(port: str, loss: Loss) -> PolicyScore:
 
 def missing_table(scores: Sequence[PolicyScore]) -> list[str]:
     """The scores in Markdown."""
-    rows = [[s.port, s.output, s.metric, str(s.windows), s.shown(s.whole), s.shown(s.score)] for s in scores]
+    rows = [[s.port, s.instead, s.output, s.metric, str(s.windows), s.shown(s.whole), s.shown(s.score)] for s in scores]
     return [f"| {' | '.join(line)} |" for line in (list(HEADER), ["---"] * len(HEADER), *rows)]
 
 
