@@ -23,6 +23,7 @@ __all__ = ["Checked", "Claim", "check_claims", "claims_of", "main", "ratio_of", 
 
 CONFIDENCE = 0.99  # of each claim: a table has tens of them, and all shall hold
 FEWEST = 3  # runs
+WIDEST = 3.0  # upper over lower end of an interval; beyond, the runs differ too much to claim anything
 MISSED = 2
 COLUMNS = ("claim", "runs", "times", "another run is expected within", "again", "")
 Figure = Literal["work", "latency"]
@@ -50,6 +51,11 @@ class Claim:
     value: float
     low: float
     high: float
+
+    @property
+    def says_something(self) -> bool:
+        """Whether its interval is narrow enough that another run could contradict it."""
+        return self.high <= WIDEST * self.low
 
     @property
     def text(self) -> str:
@@ -169,6 +175,7 @@ def main(runs: tuple[Path, ...], again: Path | None, *, json_output: bool) -> No
         _require_same(results[0], other)
     checked = check_claims(claims, other) if other else []
     missed = [each for each in checked if not each.holds]
+    empty = [claim for claim in claims if not claim.says_something]
     if json_output:
         click.echo(as_json(checked or claims))
     else:
@@ -177,7 +184,12 @@ def main(runs: tuple[Path, ...], again: Path | None, *, json_output: bool) -> No
             for warning in result.warnings if result else ():
                 click.echo(f"doubtful: {name}: {warning}")
         if checked:
-            click.echo(f"{len(checked) - len(missed)} of {len(checked)} claims are reproduced")
+            held = sum(each.holds and each.claim.says_something for each in checked)
+            click.echo(f"{held} of {len(claims) - len(empty)} claims are reproduced")
+        if empty:
+            click.echo(
+                f"{len(empty)} intervals are too wide to claim anything: measure on a quiet machine, or more runs"
+            )
     if missed:
         raise SystemExit(MISSED)
 
@@ -188,7 +200,9 @@ def _both(claims: Sequence[Claim], checked: Sequence[Checked]) -> Iterator[tuple
 
 
 def _row(claim: Claim, checked: Checked | None) -> list[str]:
-    again, verdict = ("", "") if checked is None else (f"{checked.again:.2f}", "holds" if checked.holds else "MISSED")
+    again = f"{checked.again:.2f}" if checked else ""
+    verdict = ("holds" if checked.holds else "MISSED") if checked else ""
+    verdict = verdict if claim.says_something or verdict == "MISSED" else "says nothing"
     interval = f"{claim.low:.2f} to {claim.high:.2f}"
     return [claim.text, str(len(claim.ratios)), f"{claim.value:.2f}", interval, again, verdict]
 

@@ -34,6 +34,7 @@ PEER_NAMES = {
     "torch per window": "PyTorch, front ends by hand too",
 }
 HEADS = ("", "work ms/s", "× mmedge", "p50 ms", "× mmedge", "p99 ms", "max ms", "start s", "MiB", "difference")
+UNSTEADY = "too unsteady to say"
 CURVES = {
     "frames": "pictures in the window",
     "sensors": "sensors besides camera and microphone",
@@ -166,11 +167,13 @@ def _found(claims: Sequence[Claim], ours: str, theirs: str, figure: str) -> Clai
 
 
 def _interval(claim: Claim | None) -> str:
-    return f"{_round(claim.value)} ({_bounds(claim, '–')})" if claim else ""
+    if claim is None:
+        return ""
+    return f"{_round(claim.value)} ({_bounds(claim, '–')})" if claim.says_something else f"({UNSTEADY})"
 
 
 def _words(claim: Claim) -> str:
-    return f"**{_round(claim.value)} times** ({_bounds(claim, ' to ')})"
+    return f"**{_round(claim.value)} times** ({_bounds(claim, ' to ')})" if claim.says_something else f"({UNSTEADY})"
 
 
 def _bounds(claim: Claim, between: str) -> str:

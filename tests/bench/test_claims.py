@@ -65,6 +65,24 @@ def test_a_run_that_is_not_as_claimed_is_named_and_ends_with_status_2(tmp_path):
     assert "1 of 2 claims are reproduced" in worse.output
 
 
+def test_an_interval_that_nothing_could_contradict_claims_nothing(tmp_path):
+    wild = []
+    for run, factor in zip(RUNS, (1, 4, 0.3, 2), strict=True):
+        latency = lambda s, by=factor: tuple(round(v * by) for v in s.latency_ns)  # noqa: E731
+        ours = [replace(s, latency_ns=latency(s)) if s.contestant == "mmedge" else s for s in run.segments]
+        wild.append(replace(run, segments=tuple(ours)))
+    work, latency = claims_of(wild)
+    assert work.says_something
+    assert not latency.says_something
+    for number, run in enumerate(wild):
+        write_result(run, tmp_path / f"run-{number}.json.gz")
+    write_result(made_up(9), tmp_path / "again.json.gz")
+    told = CliRunner().invoke(main, [str(tmp_path), "--again", str(tmp_path / "again.json.gz")])
+    assert told.exit_code == 0
+    assert "1 of 1 claims are reproduced" in told.output
+    assert "1 intervals are too wide to claim anything" in told.output
+
+
 def test_two_runs_are_too_few_to_claim_anything():
     with pytest.raises(InputError, match="2 runs cannot say"):
         claims_of(RUNS[:2])
