@@ -28,7 +28,6 @@ from mmedge.page.svg import Axis, Box, drawing, label, line, trace
 sys.path.insert(0, str(Path(__file__).parent / "models"))
 from scaled import write_checkpoint
 
-ROUNDS, SECONDS = 3, 3.0
 BOX = Box(x=70, y=24, width=980, height=230)
 
 
@@ -69,46 +68,57 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Work of one point, ms of processor time per second of stream, each round."""
+    """Work of one point.
+
+    Attributes:
+        point: What was measured.
+        staged: Processor time in ms per second of stream, each round.
+        unsplit: The same of the unsplit graph, in turns.
+        warnings: What disturbed it.
+    """
 
     point: Point
     staged: tuple[float, ...]
     unsplit: tuple[float, ...]
+    warnings: tuple[str, ...]
 
 
-def measure(point: Point, folder: Path) -> Cost:
-    """Export and run one point."""
+def measure(point: Point, folder: Path, seconds: float, rounds: int) -> Cost:
+    """Export and run one point.
+
+    Args:
+        point: Which.
+        folder: For its files.
+        seconds: Of stream in each round, after the windows are full.
+        rounds: How many.
+    """
     checkpoint = write_checkpoint(folder, frames=point.frames, sensors=point.sensors, width=point.width)
     bundle = folder / "scaled.mmedge"
     export(checkpoint, bundle, ExportOptions(force=True, random_samples=True))
     closed = next(scenario for scenario in SCENARIOS if scenario.name == "closed-loop")
     plan = Plan(
         bundle=bundle, checkpoint=checkpoint, spec=None, tick=f"{point.tick_hz:g}hz", threads=1,
-        rates_hz={"image": point.camera_hz}, scenarios=(replace(closed, seconds=_seconds(point), rounds=ROUNDS),),
-        peers=("onnxruntime",),
+        rates_hz={"image": point.camera_hz}, peers=("onnxruntime",),
+        scenarios=(replace(closed, seconds=seconds, rounds=rounds),),
     )  # fmt: skip
     result = run_suite(plan, lambda _: None)
     if skipped := [c.skipped for c in result.contestants if c.skipped and c.kind == "whole"]:
         raise InputError(f"the unsplit graph cannot be compared: {skipped[0]}")
     staged, unsplit = (work_ms_per_s(segments_of(result, name, "closed-loop")) for name in ("mmedge", "onnxruntime"))
-    return Cost(point=point, staged=staged, unsplit=unsplit)
+    return Cost(point=point, staged=staged, unsplit=unsplit, warnings=result.warnings)
 
 
-def _seconds(point: Point) -> float:
-    return SECONDS + point.frames / point.camera_hz  # decisions begin when the window is full
-
-
-def curves(progress: Steps) -> Iterator[tuple[str, list[Cost]]]:
-    """Every curve; points that lie on several are measured once."""
+def curves(names: Sequence[str], seconds: float, rounds: int, progress: Steps) -> Iterator[tuple[str, list[Cost]]]:
+    """The curves of these names; points that lie on several are measured once."""
     known: dict[Point, Cost] = {}
-    for name, values in CURVES.items():
+    for name, values in ((name, CURVES[name]) for name in names):
         costs = []
         for value in values:
             point = replace(Point(), **{name: type(getattr(Point(), name))(value)})
             if point not in known:
                 progress(f"{name} {value:g}")
                 with tempfile.TemporaryDirectory(prefix="mmedge-scaling-") as folder:
-                    known[point] = measure(point, Path(folder))
+                    known[point] = measure(point, Path(folder), seconds, rounds)
             costs.append(known[point])
         yield name, costs
 
@@ -140,12 +150,13 @@ def figure(name: str, costs: Sequence[Cost]) -> Markup:
     return drawing((1120, BOX.bottom + 48), f"scaling-{name}", description, parts)
 
 
-def page(found: dict[str, list[Cost]]) -> str:
-    """All curves."""
+def page(found: dict[str, list[Cost]], warnings: Sequence[str]) -> str:
+    """All curves, and what disturbed them."""
     title = "What one second of stream costs"
     words = "Processor time, ms per second of stream, on logarithmic axes; above, how many times less the stages need."
     sections = [section(WORDS[name], "", scrolled(figure(name, costs), name)) for name, costs in found.items()]
-    header = Markup(element("h1", escaped(title)) + element("p", escaped(words), class_="lead"))
+    doubts = "".join(element("p", escaped(f"Disturbed: {text}."), class_="callout") for text in warnings[:1])
+    header = Markup(element("h1", escaped(title)) + element("p", escaped(words), class_="lead") + doubts)
     style = ".dot.camera { fill: var(--camera); } .dot.several { fill: var(--several); }\n"
     style += ".curve.camera { stroke: var(--camera); } .curve.several { stroke: var(--several); }"
     return document(title, header, sections, "Written by benchmarks/scaling.py", style)
@@ -154,14 +165,23 @@ def page(found: dict[str, list[Cost]]) -> str:
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Every round, as JSON.")
 @click.option("--page", "page_path", type=click.Path(path_type=Path), help="The curves to look at.")
-def main(output: Path, page_path: Path | None) -> None:
+@click.option("--curve", "names", multiple=True, type=click.Choice(list(CURVES)), help="Only these; may be repeated.")
+@click.option("--seconds", default=3.0, show_default=True, help="Of stream in each round.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Rounds of every point.")
+def main(output: Path, page_path: Path | None, names: tuple[str, ...], seconds: float, rounds: int) -> None:
     """Measure every curve."""
     with Steps() as steps:
-        found = dict(curves(steps))
-    written = {"machine": describe_machine(), "curves": {k: [asdict(c) for c in costs] for k, costs in found.items()}}
+        found = dict(curves(names or tuple(CURVES), seconds, rounds, steps))
+    told = [warning for costs in found.values() for cost in costs for warning in cost.warnings]
+    warnings = list(dict.fromkeys(told))
+    written = {
+        "machine": describe_machine(),
+        "warnings": warnings,
+        "curves": {name: [asdict(cost) for cost in costs] for name, costs in found.items()},
+    }
     output.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     if page_path:
-        page_path.write_text(page(found), encoding="utf-8")
+        page_path.write_text(page(found, warnings), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class _BundleOrCommand(click.Group):
     "bench",
     cls=_BundleOrCommand,
     short_help="Measure a bundle against its peers, paced like its sensors.",
-    subcommand_metavar="BUNDLE [OPTIONS] | compare A.json B.json",
+    subcommand_metavar="BUNDLE [OPTIONS] | compare A.json B.json | page RESULT.json",
 )
 def bench_command() -> None:
     """Measure a bundle on this machine, or compare two results.
@@ -62,7 +62,12 @@ def bench_command() -> None:
 @click.option("--seconds", type=click.FloatRange(min=1), help="Of stream in each round, for scenarios with a stream.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds of every scenario.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of one operator, for all.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write every sample as JSON.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every sample as JSON; .json.gz compresses it.",
+)
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to look at.")
 @click.option("--trtexec", is_flag=True, help="Also print what an engine-only benchmark would say, and why it differs.")
 @click.option("--json", "json_output", is_flag=True, help="Print the table as JSON.")
@@ -85,8 +90,8 @@ def run_command(
     from mmedge_bench.suite import Plan, run_suite
     from mmedge_bench.summary import summarize
 
-    for path, suffix in ((output, ".json"), (page, ".html")):
-        _can_be_written(path, suffix)
+    _can_be_written(output, ".json", ".json.gz")
+    _can_be_written(page, ".html")
     rates = parse_rates(told["rates"], open_bundle(bundle).manifest) if told["rates"] else {}
     scenarios = _scenarios(told["scenarios"], told["seconds"], told["rounds"])
     plan = Plan(
@@ -105,7 +110,7 @@ def run_command(
             write_result(result, output)
         if page:
             steps("drawing the page")
-            write_whole(page, render_page(result))
+            write_whole(page, render_page(result).encode())
     summary = summarize(result)
     if any(scenario.name == "paced" and scenario.rounds > 1 for scenario in scenarios):  # one round is no measurement
         remember(open_bundle(bundle), summary, told["threads"])
@@ -120,10 +125,11 @@ def run_command(
 
 def _told(result: "Result", summary: "Sequence[Row]", *, engine: bool) -> Iterator[str]:
     """What a person reads of a result."""
-    from mmedge_bench.summary import COLUMNS, engine_only, to_rows
+    from mmedge_bench.summary import COLUMNS, engine_only, skipped, soaks, to_rows
 
     yield "\n" + table(COLUMNS, to_rows(summary), left=(0,))
-    yield from (f"skipped: {each.name}: {each.skipped}" for each in result.contestants if each.skipped)
+    yield from (f"skipped: {', '.join(names)}: {why}" for why, names in skipped(result).items())
+    yield from (soaked.text for soaked in soaks(result))
     if engine:
         yield engine_only(result)
     yield from (f"warning: {warning}" for warning in result.warnings)
@@ -136,6 +142,19 @@ def _scenarios(names: tuple[str, ...], seconds: float | None, rounds: int | None
         replace(each, seconds=(seconds or each.seconds) if each.seconds else 0, rounds=rounds or each.rounds)
         for each in chosen
     )
+
+
+@bench_command.command("page", short_help="Draw the page of a result again.")
+@click.argument("result", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where to.")
+def page_command(result: Path, output: Path) -> None:
+    """Draw the page of RESULT, from nothing but its samples."""
+    from mmedge_bench.page.report import render_page
+    from mmedge_bench.result import read_result, write_whole
+
+    _can_be_written(output, ".html")
+    write_whole(output, render_page(read_result(result)).encode())
+    click.echo(f"written: {output}")
 
 
 @bench_command.command("compare", short_help="Say what changed between two results, beyond noise.")
@@ -169,11 +188,11 @@ def compare_command(before: Path, after: Path, limits: tuple[str, ...], *, json_
     return REGRESSED if broken else 0
 
 
-def _can_be_written(path: Path | None, suffix: str) -> None:
+def _can_be_written(path: Path | None, *suffixes: str) -> None:
     """Said before minutes of measuring; a name that ends otherwise is likely a file of another kind, to be kept."""
     if path is None:
         return
-    if path.suffix != suffix:
-        raise InputError(f"{path} is to be written, and does not end in {suffix}; choose another name")
+    if not path.name.endswith(suffixes):
+        raise InputError(f"{path} is to be written, and does not end in {suffixes[0]}; choose another name")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a folder; make it first, or choose another name")

@@ -15,6 +15,7 @@ from time import perf_counter_ns
 import mmedge
 from mmedge.measured import processor_name
 from mmedge.types import NS
+from mmedge_bench.nvml import gpu_joules
 from mmedge_bench.result import MachineState
 
 __all__ = ["Meter", "Used", "describe_machine", "read_state"]
@@ -47,6 +48,7 @@ class Meter:
         self._root = root
         self._begin_ns = perf_counter_ns()
         self._rapl, self._watts, self._busy = _rapl(root), _watts(root), _busy_ns(root)
+        self._gpus = gpu_joules()
 
     def read(self, *, own_cpu_ns: int) -> Used:
         """What was used since.
@@ -62,6 +64,7 @@ class Meter:
         }
         for name, watts in _watts(self._root).items():  # two readings, taken to be typical of what lies between
             joules[f"INA3221 {name}"] = seconds * (watts + self._watts.get(name, watts)) / 2
+        joules |= {f"NVML {name}": now - self._gpus.get(name, now) for name, now in gpu_joules().items()}
         busy = _busy_ns(self._root)
         others = (busy - self._busy - own_cpu_ns) / max(1, seconds * NS) if busy and self._busy else 0.0
         return Used(joules=joules, others=max(0.0, round(others, 4)))

@@ -25,8 +25,8 @@ def remember(bundle: Bundle, rows: Sequence[Row], threads: int) -> list[Measured
     for row in rows:
         if row.contestant.kind != "staged" or not row.latency_ms:
             continue
-        variant = row.contestant.variant
-        with load(bundle.path, backend="onnxruntime-cpu", variant=variant, threads=threads) as model:  # as it was timed
+        backend, variant = row.contestant.backend, row.contestant.variant
+        with load(bundle.path, backend=backend, variant=variant, threads=threads) as model:  # as it was timed
             report = model.report
         kept.append(
             Measured(

@@ -1,6 +1,8 @@
 """What one run of the suite wrote down: raw samples and the machine, nothing that was computed from them."""
 
+import gzip
 import json
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +22,7 @@ __all__ = [
     "write_whole",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,22 +34,28 @@ class Contestant:
         kind: "staged" is mmedge; the others are its peers.
         what: One sentence: what computes, with which settings.
         variant: The bundle's variant, for contestants that run its stages.
+        backend: What computes, as :func:`mmedge.load` names it; "" for what is no backend of mmedge.
         skipped: Why it did not take part; empty if it did.
         difference: Largest absolute difference of any output to the reference, before anything was timed.
         tolerance: What was allowed.
         size_bytes: Of its graph files, 0 where there are none.
         accuracy_drop: Loss of the task metric against fp32, as the bundle says; None where it does not.
+        score: Of its first output that has one, larger is better, as the bundle's report says; None where it does not.
+        scored_on: What that score is of.
     """
 
     name: str
     kind: str
     what: str
     variant: str = ""
+    backend: str = ""
     skipped: str = ""
     difference: float = 0.0
     tolerance: float = 0.0
     size_bytes: int = 0
     accuracy_drop: float | None = None
+    score: float | None = None
+    scored_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +71,7 @@ class Segment:
         age_ms: [N] for each port, how old its data was at the tick.
         fresh: [N] for each port, whether it was newer than at the decision before.
         expected: Ticks that the stream had.
-        stream_ns: Length of the stream.
+        stream_ns: Length of the stream that was counted.
         wall_ns: How long it took.
         cpu_ns: Processor time of the process, all threads.
         stage_ns: Time inside each stage's session.
@@ -72,6 +80,7 @@ class Segment:
         joules: Energy by source, whole machine; empty where nothing can be read.
         others: Share of one core that other processes used meanwhile.
         peak_kib: Largest resident memory of the process so far.
+        rss_kib: Resident memory at every second of a run in real time.
     """
 
     scenario: str
@@ -91,6 +100,7 @@ class Segment:
     joules: dict[str, float]
     others: float
     peak_kib: int
+    rss_kib: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,15 +204,16 @@ class Result:
 
 
 def write_result(result: Result, path: Path) -> None:
-    """Write a result as JSON, whole or not at all."""
-    write_whole(path, json.dumps(to_plain(result), separators=(",", ":")) + "\n")
+    """Write a result as JSON, whole or not at all; compressed where the name ends in ``.gz``."""
+    text = json.dumps(to_plain(result), separators=(",", ":")) + "\n"
+    write_whole(path, gzip.compress(text.encode(), mtime=0) if path.suffix == ".gz" else text.encode())
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     draft = path.with_name(f".{path.name}.draft")
     try:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(content)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -215,9 +226,10 @@ def read_result(path: Path) -> Result:
         InputError: It is no result, or a newer mmedge wrote it.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        document = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
         schema = document["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a result of mmedge bench ({error}); give the file of --output") from error
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {schema}, this mmedge reads {SCHEMA}; run the benchmark again")

@@ -58,9 +58,9 @@ SCENARIOS = (
     ),
     Scenario(
         name="closed-loop",
-        what="Packets as fast as they are taken: work per second of stream, not latency.",
+        what="Packets as fast as they are taken, once all windows are full: work per second of stream, not latency.",
         seconds=4,
-        rounds=3,
+        rounds=6,
     ),
     Scenario(
         name="paced",

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmedge.backends.base import Session
-from mmedge.backends.ort import OrtSession
+from mmedge.backends.ort import PROVIDERS, OrtSession
 from mmedge.bundle import Bundle, open_bundle
 from mmedge.errors import InputError, MissingLibraryError
 from mmedge.feeds import front_end
 from mmedge.manifest import Manifest
-from mmedge.model import load
+from mmedge.model import Model, load
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream
 from mmedge.ticks import parse_tick
@@ -23,6 +23,7 @@ from mmedge_bench.openvino_peer import OpenVinoSession
 from mmedge_bench.window_loop import WindowLoop
 
 __all__ = [
+    "CPU",
     "Loop",
     "Setup",
     "open_graph",
@@ -32,6 +33,8 @@ __all__ = [
     "open_whole",
     "peer",
 ]
+
+CPU = "onnxruntime-cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class Setup:
         threads: Of one operator.
         rates_hz: Packets per second.
         injection: What is done to a stage of the bundle, to see whether the suite notices.
+        backend: What computes the bundle's own stages, or the unsplit graph in ONNX Runtime.
     """
 
     kind: str
@@ -61,6 +65,7 @@ class Setup:
     threads: int
     rates_hz: dict[str, float]
     injection: Injection | None = None
+    backend: str = CPU
 
 
 class Loop(Protocol):
@@ -91,8 +96,7 @@ def open_loop(setup: Setup) -> Loop:
         MmedgeError: It cannot be opened; the text says why it has to be skipped.
     """
     if setup.kind in {"staged", "live"} and not setup.injection:
-        model = load(setup.bundle, backend="onnxruntime-cpu", variant=setup.variant, threads=setup.threads)
-        return model.stream(setup.tick)
+        return _load(setup).stream(setup.tick)
     bundle, (manifest, sessions) = open_bundle(setup.bundle), _open(setup)
     fronts = {name: front_end(port, bundle.read) for name, port in manifest.ports.items()}
     if setup.kind == "window":
@@ -106,7 +110,7 @@ def open_live(setup: Setup) -> Stream:
     Raises:
         MmedgeError: It cannot be opened; the text says why it has to be skipped.
     """
-    model = load(setup.bundle, backend="onnxruntime-cpu", variant=setup.variant, threads=setup.threads)
+    model = _load(setup)
     hops, asked = parse_tick("audio", model.manifest), parse_tick(setup.tick, model.manifest)
     if hops.rate_hz != asked.rate_hz:
         raise InputError(f"its live decisions follow the sound, {float(hops.rate_hz):g} per second, not {setup.tick}")
@@ -119,6 +123,8 @@ def open_graph(setup: Setup) -> StageGraph:
     Raises:
         MmedgeError: It cannot be opened; the text says why it has to be skipped.
     """
+    if setup.kind == "staged" and not setup.injection:
+        return _load(setup).new_graph()
     return StageGraph(*_open(setup))
 
 
@@ -135,15 +141,20 @@ def open_stages(bundle: Bundle, variant: str, *, threads: int) -> dict[str, OrtS
     }
 
 
-def open_whole(path: Path, *, threads: int) -> OrtSession:
-    """A session in ONNX Runtime on the CPU for an unsplit graph, whose weights may be in ``PATH.data``.
+def open_whole(path: Path, *, threads: int, backend: str = CPU) -> OrtSession:
+    """A session in ONNX Runtime for an unsplit graph, whose weights may be in ``PATH.data``.
 
     Raises:
+        BackendError: The backend cannot compute here.
         BundleError: The graph cannot be loaded.
     """
     data = path.with_name(f"{path.name}.data")
     weights = (data,) if data.is_file() else ()
-    return OrtSession(path.read_bytes(), threads=threads, name=WHOLE, weights=weights)
+    return OrtSession(path.read_bytes(), threads=threads, name=WHOLE, weights=weights, provider=PROVIDERS[backend])
+
+
+def _load(setup: Setup) -> Model:
+    return load(setup.bundle, backend=setup.backend, variant=setup.variant, threads=setup.threads)
 
 
 def _open(setup: Setup) -> tuple[Manifest, dict[str, Session]]:
@@ -158,7 +169,7 @@ def _open(setup: Setup) -> tuple[Manifest, dict[str, Session]]:
 
 def _session(setup: Setup, bundle: Bundle) -> Session:
     if setup.kind == "whole":
-        return open_whole(Path(setup.whole), threads=setup.threads)
+        return open_whole(Path(setup.whole), threads=setup.threads, backend=setup.backend)
     if setup.kind == "openvino":
         return OpenVinoSession(Path(setup.whole), bundle.manifest, threads=setup.threads)
     opener = peer("compiled" if setup.kind == "compiled" else "eager")

@@ -17,6 +17,7 @@ from mmedge.stream import Stream, StreamOptions
 from mmedge.types import NS
 from mmedge_bench.feeding import Feeder, open_sessions
 from mmedge_bench.processor import made_with
+from mmedge_bench.resident import resident_kib
 
 __all__ = ["AHEAD", "Steady", "main", "measure_steady", "resident_kib"]
 
@@ -81,13 +82,6 @@ def measure_steady(bundle: Path, minutes: int) -> Steady:
         growth_kib=round(growth * 1024, 1),
         made_with=made_with(),
     )
-
-
-def resident_kib() -> int:
-    """Memory of this process that is resident."""
-    with Path("/proc/self/status").open(encoding="utf-8") as status:
-        line = next(line for line in status if line.startswith("VmRSS"))
-    return int(line.split()[1])
 
 
 @click.command()

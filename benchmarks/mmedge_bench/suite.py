@@ -67,9 +67,10 @@ def run_suite(plan: Plan, progress: Progress) -> Result:
         InputError: Another benchmark is running, or a name is not known.
         BundleError: The bundle cannot be used.
     """
+    bundle = open_bundle(plan.bundle)
+    invited = _candidates(plan, bundle)
     with _alone(), tempfile.TemporaryDirectory(prefix="mmedge-bench-") as folder, ExitStack() as stack:
-        bundle = open_bundle(plan.bundle)
-        setups, skipped = _setups(plan, bundle, Path(folder), progress)
+        setups, skipped = _setups(plan, bundle, invited, Path(folder), progress)
         before = read_state()
         processes, contestants = _open(setups, skipped, bundle, Path(folder), stack, progress)
         segments: list[Segment] = []
@@ -120,13 +121,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _setups(plan: Plan, bundle: Bundle, folder: Path, progress: Progress) -> tuple[dict[str, Setup], list[Contestant]]:
+def _setups(
+    plan: Plan, bundle: Bundle, invited: Sequence[Candidate], folder: Path, progress: Progress
+) -> tuple[dict[str, Setup], list[Contestant]]:
     progress("preparing the contestants")
-    candidates = _candidates(plan, bundle)
     tick = plan.tick or _default_tick(bundle)
     rates = default_rates(bundle.manifest) | plan.rates_hz
     setups, skipped = {}, []
-    ready = prepare(candidates, bundle, plan.checkpoint, plan.spec, folder / "whole.onnx")
+    ready = prepare(invited, bundle, plan.checkpoint, plan.spec, folder / "whole.onnx")
     for candidate, reason in ready:
         if reason:
             skipped.append(replace(candidate.contestant, skipped=reason))
@@ -135,6 +137,7 @@ def _setups(plan: Plan, bundle: Bundle, folder: Path, progress: Progress) -> tup
             kind=candidate.contestant.kind,
             bundle=str(plan.bundle),
             variant=candidate.contestant.variant,
+            backend=candidate.contestant.backend,
             whole=str(folder / "whole.onnx"),
             checkpoint=str(plan.checkpoint or ""),
             spec=str(plan.spec or ""),
@@ -151,7 +154,8 @@ def _candidates(plan: Plan, bundle: Bundle) -> list[Candidate]:
     names = [candidate.contestant.name for candidate in known]
     if unknown := [name for name in plan.peers if name not in names]:
         raise InputError(f"--peer {unknown[0]!r} is not known; expected {', '.join(names)}")
-    return [c for c in known if not plan.peers or c.contestant.name in plan.peers or c.contestant.kind == "staged"]
+    reference, *others = known
+    return [reference, *(c for c in others if not plan.peers or c.contestant.name in plan.peers)]
 
 
 def _default_tick(bundle: Bundle) -> str:

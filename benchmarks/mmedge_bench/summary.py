@@ -8,15 +8,21 @@ import numpy.typing as npt
 
 from mmedge.types import NS
 from mmedge_bench.result import Contestant, Result, Segment
-from mmedge_bench.statistics import PERCENTILES, Estimate, estimate, percentile
+from mmedge_bench.statistics import PERCENTILES, Estimate, estimate, estimate_slope, percentile
 
 __all__ = [
     "COLUMNS",
+    "REST",
     "Row",
+    "Soaked",
     "deadline_ms",
     "engine_only",
     "latencies_ms",
+    "paced_segments",
     "segments_of",
+    "shares_ms_per_s",
+    "skipped",
+    "soaks",
     "spread_of_ratios",
     "summarize",
     "to_rows",
@@ -26,6 +32,8 @@ __all__ = [
 COLUMNS = (
     "", "work ms/s", "p50 ms", "p95 ms", "p99 ms", "p99.9 ms", "max ms", "n", "missed", "start s", "MiB", "difference"
 )  # fmt: skip
+REST = "front ends, copies, Python"
+ENOUGH = 20  # seconds to see a slope in
 SHOWN = ("p50", "p95", "p99", "p99.9", "max")
 Floats = npt.NDArray[np.float64]
 
@@ -37,6 +45,7 @@ class Row:
     Attributes:
         contestant: Who.
         work_ms_per_s: Processor time per second of stream, closed loop, each round.
+        throughput_hz: Decisions per second of wall time, closed loop, median; 0 where it was not run.
         latency_ms: By percentile, and "max"; paced.
         missed: Decisions after the next one was due, and decisions that never came, as a share of all; paced.
         fresh: Share of the decisions that saw something new, by port.
@@ -48,6 +57,7 @@ class Row:
 
     contestant: Contestant
     work_ms_per_s: tuple[float, ...]
+    throughput_hz: float
     latency_ms: dict[str, Estimate]
     missed: float
     fresh: dict[str, float]
@@ -55,6 +65,36 @@ class Row:
     start_s: float
     peak_mib: float
     joules_per_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Soaked:
+    """What a long run did to one contestant.
+
+    Attributes:
+        contestant: Its name.
+        minutes: Of stream.
+        ticks: That the stream had.
+        lost: How many of them were not decided.
+        growth_kib: Resident memory, per minute, without the first third; None if it was too short to say.
+        resident_kib: At every second.
+    """
+
+    contestant: str
+    minutes: float
+    ticks: int
+    lost: int
+    growth_kib: Estimate | None
+    resident_kib: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """In a line."""
+        told = f"soak: {self.contestant}: {self.minutes:g} min, {self.lost} of {self.ticks} ticks lost"
+        if self.growth_kib is None:
+            return f"{told}; too short to say whether memory grows"
+        grown = self.growth_kib
+        return f"{told}, memory {grown.value:+.1f} KiB per minute ({grown.low:+.1f} to {grown.high:+.1f})"
 
 
 def summarize(result: Result) -> list[Row]:
@@ -81,6 +121,25 @@ def segments_of(result: Result, contestant: str, scenario: str) -> list[Segment]
     return [s for s in result.segments if s.contestant == contestant and s.scenario == scenario]
 
 
+def paced_segments(result: Result, contestant: str) -> list[Segment]:
+    """The rounds of one contestant at the sensors' pace: paced, or the long run where there are no others."""
+    return segments_of(result, contestant, "paced") or segments_of(result, contestant, "soak")
+
+
+def skipped(result: Result) -> dict[str, list[str]]:
+    """Who did not take part, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for contestant in result.contestants:
+        if contestant.skipped:
+            reasons.setdefault(contestant.skipped, []).append(contestant.name)
+    return reasons
+
+
+def soaks(result: Result) -> list[Soaked]:
+    """What the long run did to everyone; nothing if there was none."""
+    return [_soaked(segment) for segment in result.segments if segment.scenario == "soak"]
+
+
 def latencies_ms(segments: Sequence[Segment]) -> list[Floats]:
     """Latency of every decision, one array for each round."""
     return [np.array(segment.latency_ns) / 1e6 for segment in segments if segment.latency_ns]
@@ -95,6 +154,18 @@ def deadline_ms(result: Result) -> float:
     """When the next decision is due: the median distance of two ticks."""
     steps = [np.diff(s.t_ns) for s in result.segments if len(s.t_ns) > 1]
     return float(np.median(np.concatenate(steps))) / 1e6 if steps else 0.0
+
+
+def shares_ms_per_s(result: Result, name: str) -> dict[str, float]:
+    """Wall time per second of stream by stage, and what is outside of the sessions; medians of the rounds."""
+    segments = segments_of(result, name, "closed-loop")
+    stages = {
+        stage: float(np.median([s.stage_ns[stage] / 1e6 / (s.stream_ns / NS) for s in segments]))
+        for stage in (segments[0].stage_ns if segments else {})
+    }
+    walls = [segment.wall_ns / 1e6 / (segment.stream_ns / NS) for segment in segments]
+    total = float(np.median(walls)) if walls else 0.0
+    return stages | {REST: max(0.0, total - sum(stages.values()))}
 
 
 def spread_of_ratios(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
@@ -125,7 +196,7 @@ def _stage_ms(result: Result, stage: str) -> float:
 
 
 def _row(result: Result, contestant: Contestant) -> Row:
-    paced = segments_of(result, contestant.name, "paced") or segments_of(result, contestant.name, "soak")
+    paced = paced_segments(result, contestant.name)
     closed = segments_of(result, contestant.name, "closed-loop")
     latency = latencies_ms(paced)
     starts = [start for start in result.starts if start.contestant == contestant.name]
@@ -137,6 +208,7 @@ def _row(result: Result, contestant: Contestant) -> Row:
     return Row(
         contestant=contestant,
         work_ms_per_s=work_ms_per_s(closed),
+        throughput_hz=float(np.median([len(s.t_ns) / (s.wall_ns / NS) for s in closed])) if closed else 0.0,
         latency_ms=estimates,
         missed=_missed(paced, deadline_ms(result)),
         fresh={port: float(np.mean(column)) for port, column in _columns(paced, "fresh").items()},
@@ -144,6 +216,20 @@ def _row(result: Result, contestant: Contestant) -> Row:
         start_s=percentile([start.first_ns / NS for start in starts], 50) if starts else 0.0,
         peak_mib=max(peaks, default=0) / 1024,
         joules_per_s=_joules(paced),
+    )
+
+
+def _soaked(segment: Segment) -> Soaked:
+    settled = segment.rss_kib[len(segment.rss_kib) // 3 :]
+    minutes = np.arange(len(settled)) / 60
+    ticks = max(segment.expected, len(segment.t_ns))
+    return Soaked(
+        contestant=segment.contestant,
+        minutes=round(segment.stream_ns / NS / 60, 2),
+        ticks=ticks,
+        lost=ticks - len(segment.t_ns),
+        growth_kib=estimate_slope(minutes, settled) if len(settled) >= ENOUGH else None,
+        resident_kib=segment.rss_kib,
     )
 
 

@@ -7,8 +7,8 @@ while each stays warm in a process of its own.
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from contextlib import nullcontext
+from dataclasses import replace
 from threading import Thread
 from time import monotonic_ns, perf_counter_ns, process_time_ns, sleep, thread_time_ns
 from typing import Any
@@ -23,15 +23,17 @@ from mmedge.manifest import Manifest
 from mmedge.records import from_plain, to_plain
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream
-from mmedge.types import NS, Array, Prediction
+from mmedge.types import NS, Array
+from mmedge_bench.decision_log import DecisionLog
 from mmedge_bench.machine import Meter
 from mmedge_bench.reference_work import reference_work_ns
+from mmedge_bench.resident import ResidentLog, peak_kib
 from mmedge_bench.result import Segment, StageBlock, Start
 from mmedge_bench.scenarios import Scenario
 from mmedge_bench.setup import Loop, Setup, open_graph, open_live, open_loop
 from mmedge_bench.workload import Arrival, Workload, make_workload, ticks_of
 
-__all__ = ["Log", "Worker", "drive", "drive_live", "main"]
+__all__ = ["Worker", "drive", "drive_live", "main"]
 
 LEAD_NS = 50_000_000  # until the first packet
 LINGER_S = 0.3
@@ -39,67 +41,50 @@ BLOCK = 40  # runs of a part in one block
 SETTLE = 8  # of them not counted, while the caches fill
 
 
-@dataclass(slots=True)
-class Log:
-    """Decisions as they came, with the clock of the process."""
-
-    predictions: list[Prediction] = field(default_factory=list)
-    done_ns: list[int] = field(default_factory=list)
-
-    def take(self, predictions: list[Prediction]) -> None:
-        """Write down that these came just now."""
-        now = perf_counter_ns()
-        self.predictions += predictions
-        self.done_ns += [now] * len(predictions)
-
-
-def drive(loop: Loop, arrivals: tuple[Arrival, ...], *, real_time: bool) -> tuple[Log, list[int]]:
+def drive(loop: Loop, arrivals: tuple[Arrival, ...], log: DecisionLog, *, real_time: bool) -> None:
     """Hand every packet over when it is due, or at once, and write down what comes back.
+
+    A packet should have been there when it was due, or when it was pushed where nobody waits. The loop stays open.
 
     Args:
         loop: The contestant.
         arrivals: In order.
+        log: What is written to.
         real_time: Wait until each is due; what is late by then is not waited for.
-
-    Returns:
-        The decisions, and the time at which each packet should have been there, on the same clock: when it was due, or
-        when it was pushed where nobody waits.
     """
-    log, should = Log(), []
     begin = perf_counter_ns()
     for arrival in arrivals:
         due = begin + arrival.due_ns
         if real_time:
             _sleep_until(due)
-        should.append(due if real_time else perf_counter_ns())
+        log.pushed(due if real_time else perf_counter_ns())
         loop.push(arrival.packet, port=arrival.port)
         log.take(loop.poll())
-    loop.close()
-    return log, should
 
 
-def drive_live(stream: Stream, arrivals: tuple[Arrival, ...]) -> tuple[Log, list[int]]:
+def drive_live(stream: Stream, arrivals: tuple[Arrival, ...], log: DecisionLog) -> int:
     """The same for a stream that works in threads of its own and decides when it can; always in real time.
 
-    Packets are stamped with the clock of the process, as live sensors do; the decisions are given back in stream time.
+    Packets are stamped with the clock of the process, as live sensors do.
+
+    Returns:
+        Where stream time begins on that clock.
     """
-    log, should = Log(), []
     watching = Thread(target=_watch, args=(stream, log), name="bench-watch")
     watching.start()
     begin = monotonic_ns() + LEAD_NS
     stamped = [(begin + a.due_ns, a.port, replace(a.packet, t_ns=begin + a.packet.t_ns)) for a in arrivals]
     for due, port, packet in stamped:
         _sleep_until(due)
-        should.append(due)
+        log.pushed(due)
         stream.push(packet, port=port)
     sleep(LINGER_S)  # until the last one is decided
     stream.close()
     watching.join()
-    log.predictions = [prediction._replace(t_ns=prediction.t_ns - begin) for prediction in log.predictions]
-    return log, should
+    return begin
 
 
-def _watch(stream: Stream, log: Log) -> None:
+def _watch(stream: Stream, log: DecisionLog) -> None:
     for prediction in stream:
         log.take([prediction])
 
@@ -123,50 +108,67 @@ class Worker:
 
     def verify(self, seconds: float, out: str) -> dict[str, Any]:
         """Outputs on a stream without any irregularity, for comparison."""
-        log, _ = drive(open_loop(self._setup), self._regular(seconds).arrivals, real_time=False)
+        arrivals = self._regular(seconds).arrivals
+        log = self._log(arrivals, keep=True)
+        loop = open_loop(self._setup)
+        drive(loop, arrivals, log, real_time=False)
+        loop.close()
         columns: dict[str, Array] = {
             name: np.stack([p.outputs[name] for p in log.predictions]) for name in self._manifest.outputs
         }
-        columns["t_ns"] = np.array([p.t_ns for p in log.predictions])
+        columns["t_ns"] = log.t_ns
         np.savez(out, **columns)  # type: ignore[arg-type]  # numpy's annotation has a keyword of its own in the way
         return {}
 
     def segment(self, scenario: Mapping[str, Any], number: int) -> dict[str, Any]:
-        """One stretch of stream."""
+        """One stretch of stream.
+
+        Where nobody waits, work is counted from when all windows are full, so that a second of stream has all of its
+        decisions.
+        """
         told = from_plain(Scenario, dict(scenario))
-        workload = self._workload(told, number)
+        fill_s = 0.0 if told.real_time else self._fill_s()
+        workload = self._workload(replace(told, seconds=told.seconds + fill_s), number)
+        first = sum(arrival.due_ns < fill_s * NS for arrival in workload.arrivals)
+        filling, counted = workload.arrivals[:first], workload.arrivals[first:]
         live = self._setup.kind == "live"
         loop = open_live(self._setup) if live else open_loop(self._setup)
+        drive(loop, filling, self._log(filling), real_time=False)
+        worked, ran = dict(loop.work_ns), dict(loop.runs)
         reference = [reference_work_ns() for _ in range(5)]
+        log, begin_ns = self._log(counted), 0
         meter, cpu, wall = Meter(), process_time_ns(), perf_counter_ns()
-        if isinstance(loop, Stream) and live:
-            log, should = drive_live(loop, workload.arrivals)
-        else:
-            log, should = drive(loop, workload.arrivals, real_time=told.real_time)
+        with ResidentLog() if told.real_time else nullcontext() as memory:
+            if isinstance(loop, Stream) and live:
+                begin_ns = drive_live(loop, counted, log)
+            else:
+                drive(loop, counted, log, real_time=told.real_time)
+                loop.close()
         wall, cpu = perf_counter_ns() - wall, process_time_ns() - cpu
         used = meter.read(own_cpu_ns=cpu)
         reference += [reference_work_ns() for _ in range(5)]
-        t_ns = np.array([p.t_ns for p in log.predictions], np.int64)
-        at = workload.first_that_reaches(t_ns, self._manifest, "audio" if live else self._setup.tick)
+        t_ns = log.t_ns - begin_ns
+        at = workload.first_that_reaches(t_ns, self._manifest, "audio" if live else self._setup.tick) - first
         made: dict[str, Any] = to_plain(
             Segment(
                 scenario=told.name,
                 contestant=self._name,
                 round=number,
                 t_ns=tuple(t_ns.tolist()),
-                latency_ns=tuple((np.array(log.done_ns, np.int64) - np.array(should, np.int64)[at]).tolist()),
-                age_ms=_by_port(log.predictions, "age_ms"),
-                fresh=_by_port(log.predictions, "fresh"),
+                latency_ns=tuple((log.done_ns - log.should_ns[np.maximum(at, 0)]).tolist()),
+                age_ms=log.age_ms(),
+                fresh=log.fresh(),
                 expected=ticks_of(self._manifest, self._setup.tick, workload, int(t_ns[0])) if len(t_ns) else 0,
-                stream_ns=workload.stream_ns,
+                stream_ns=int(told.seconds * NS),
                 wall_ns=wall,
                 cpu_ns=cpu,
-                stage_ns=dict(loop.work_ns),
-                stage_runs=dict(loop.runs),
+                stage_ns={name: ns - worked.get(name, 0) for name, ns in loop.work_ns.items()},
+                stage_runs={name: runs - ran.get(name, 0) for name, runs in loop.runs.items()},
                 reference_ns=int(np.median(reference)),
                 joules=used.joules,
                 others=used.others,
-                peak_kib=_peak_kib(),
+                peak_kib=peak_kib(),
+                rss_kib=tuple(memory.kib) if memory else (),
             )
         )
         return made
@@ -187,21 +189,31 @@ class Worker:
     def start(self, number: int, begin_ns: int) -> dict[str, Any]:
         """The first decision of a fresh process."""
         loop = open_loop(self._setup)
-        seconds = 2 + _longest_window_s(self._manifest)
-        for arrival in self._regular(seconds).arrivals:
+        for arrival in self._regular(2 + self._fill_s()).arrivals:
             loop.push(arrival.packet, port=arrival.port)
             if loop.poll():
                 break
         first_ns = monotonic_ns() - begin_ns
         loop.close()
         made: dict[str, Any] = to_plain(
-            Start(contestant=self._name, round=number, first_ns=first_ns, peak_kib=_peak_kib())
+            Start(contestant=self._name, round=number, first_ns=first_ns, peak_kib=peak_kib())
         )
         return made
 
     @property
     def _manifest(self) -> Manifest:
         return self._bundle.manifest
+
+    def _log(self, arrivals: tuple[Arrival, ...], *, keep: bool = False) -> DecisionLog:
+        ports = [name for name, port in self._manifest.ports.items() if port.state is None]
+        return DecisionLog(len(arrivals), ports, keep=keep)
+
+    def _fill_s(self) -> float:
+        """Until every window is full."""
+        ports, rates_hz = self._manifest.ports.items(), self._setup.rates_hz
+        heard = [port.audio.window_samples / port.audio.rate_hz for _, port in ports if port.audio]
+        seen = [port.camera.frames / rates_hz.get(name, DEFAULT_CAMERA_HZ) for name, port in ports if port.camera]
+        return max([*heard, *seen, 0.0])
 
     def _regular(self, seconds: float) -> Workload:
         return self._workload(Scenario(name="regular", what="", seconds=seconds, rounds=1), 0)
@@ -241,27 +253,6 @@ def _block(call: Callable[[], None]) -> tuple[list[int], list[int], list[int]]:
             cpu.append(end_cpu - begin_cpu)
             reference.append(reference_work_ns())
     return wall, cpu, reference
-
-
-def _longest_window_s(manifest: Manifest) -> float:
-    ports = manifest.ports.values()
-    heard = [port.audio.window_samples / port.audio.rate_hz for port in ports if port.audio]
-    seen = [port.camera.frames / (port.camera.rate_hz or DEFAULT_CAMERA_HZ) for port in ports if port.camera]
-    return max([*heard, *seen, 0.0])
-
-
-def _by_port(predictions: list[Prediction], field_name: str) -> dict[str, tuple[Any, ...]]:
-    ports = getattr(predictions[0], field_name) if predictions else {}
-    return {port: tuple(_plain(getattr(p, field_name)[port]) for p in predictions) for port in ports}
-
-
-def _plain(value: object) -> Any:
-    return value if isinstance(value, bool) else round(float(value), 4)  # type: ignore[arg-type]
-
-
-def _peak_kib() -> int:
-    with Path("/proc/self/status").open() as status:
-        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 
 
 def main() -> None:

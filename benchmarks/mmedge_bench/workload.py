@@ -128,8 +128,9 @@ def _packets(port: Port, samples: Array, rate_hz: float, stream_ns: int) -> Iter
 
 def _chunks(samples: Array, rate_hz: int, stream_ns: int) -> Iterator[tuple[int, Packet]]:
     size = rate_hz * CHUNK_MS // 1000
+    round_and_on = np.concatenate([samples, np.resize(samples, size)])  # chunks are views: a long stream has many
     for first in range(0, stream_ns * rate_hz // NS - size + 1, size):
-        chunk = samples[(first + np.arange(size)) % len(samples)]
+        chunk = round_and_on[first % len(samples) :][:size]
         end_ns = (first + size) * NS // rate_hz
         yield end_ns, AudioChunk(samples=chunk, t_ns=first * NS // rate_hz, rate_hz=rate_hz)
 

@@ -54,7 +54,7 @@ def write_checkpoint(folder: Path, *, frames: int, sensors: int, width: int) -> 
     """
     from mmedge_export.checkpoint import save_checkpoint
 
-    window = f'frames = {frames}\nlayout = "TCHW"' if frames > 1 else 'frames = 1\nlayout = "TCHW"'
+    window = f'frames = {frames}\nlayout = "TCHW"'
     others = "".join(
         f'[inputs.sensor_{i}]\nmodality = "tensor"\nshape = [{SENSOR}]\ndtype = "float32"\nrate_hz = 10\n'
         for i in range(sensors)

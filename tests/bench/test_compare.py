@@ -1,3 +1,4 @@
+import gzip
 from dataclasses import replace
 
 import pytest
@@ -112,3 +113,17 @@ def test_a_file_that_is_no_result_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(InputError, match="r.json"):
         read_result(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", gzip.compress(b'{"schema": 2}')[:-6], gzip.compress(b"[]")])
+def test_a_compressed_file_that_is_no_result_is_refused(tmp_path, content):
+    (tmp_path / "r.json.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"r\.json\.gz"):
+        read_result(tmp_path / "r.json.gz")
+
+
+def test_a_compressed_result_is_the_same_and_always_of_the_same_bytes(tmp_path):
+    for name in ("a.json.gz", "b.json.gz"):
+        write_result(made_up(1), tmp_path / name)
+    assert read_result(tmp_path / "a.json.gz") == made_up(1)
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()

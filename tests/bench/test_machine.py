@@ -1,5 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 from mmedge_bench.machine import Meter, describe_machine, read_state
+from mmedge_bench.nvml import gpu_joules
 
 
 def write(root, path, text):
@@ -52,3 +55,36 @@ def test_this_machine_can_be_described():
     facts = describe_machine()
     assert facts["python"]
     assert int(facts["cores"]) >= 1
+
+
+class _NoCounterError(Exception):
+    pass
+
+
+def fake_nvml():
+    """Two GPUs; every reading of the first finds 5 J more, the second has no counter."""
+    counted = iter(range(1_000_000, 2_000_000, 5000))
+
+    def energy(device):
+        if device == 1:
+            raise _NoCounterError
+        return next(counted)
+
+    return SimpleNamespace(
+        NVMLError=_NoCounterError,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda number: number,
+        nvmlDeviceGetName={0: "H200", 1: "H200"}.get,
+        nvmlDeviceGetTotalEnergyConsumption=energy,
+    )
+
+
+def test_energy_of_gpus_is_what_their_driver_counted_meanwhile(tmp_path, monkeypatch):
+    fake = fake_nvml()
+    monkeypatch.setattr("mmedge_bench.nvml._nvml", lambda: fake)
+    assert Meter(tmp_path).read(own_cpu_ns=0).joules == {"NVML 0 H200": pytest.approx(5.0)}
+
+
+def test_without_a_driver_no_energy_of_gpus_is_claimed(monkeypatch):
+    monkeypatch.setattr("mmedge_bench.nvml._nvml", lambda: None)
+    assert gpu_joules() == {}

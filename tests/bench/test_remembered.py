@@ -11,9 +11,9 @@ from mmedge.measured import read_measured
 def row(kind, ms, variant="fp32"):
     latency = {name: Estimate(value=ms * scale, low=ms, high=ms, n=100) for name, scale in (("p50", 1), ("p99", 2))}
     return Row(
-        contestant=Contestant(name=kind, kind=kind, what="", variant=variant),
-        work_ms_per_s=(), latency_ms=latency if ms else {}, missed=0, fresh={}, age_ms={}, start_s=0, peak_mib=0,
-        joules_per_s={},
+        contestant=Contestant(name=kind, kind=kind, what="", variant=variant, backend="onnxruntime-cpu"),
+        work_ms_per_s=(), throughput_hz=0, latency_ms=latency if ms else {}, missed=0, fresh={}, age_ms={}, start_s=0,
+        peak_mib=0, joules_per_s={},
     )  # fmt: skip
 
 

@@ -36,6 +36,12 @@ def test_a_metronome_delivers_everything_when_it_was_taken(bundle, ports):
     assert samples == 6 * bundle.manifest.ports[ports["audio"]].audio.rate_hz
 
 
+def test_sound_is_the_recorded_one_over_and_over(bundle, ports):
+    recorded = bundle.read_golden()[f"sensor/{ports['audio']}"].reshape(-1)
+    heard = np.concatenate([a.packet.samples for a in of(make(bundle, ports), ports["audio"])])
+    np.testing.assert_array_equal(heard, np.resize(recorded, len(heard)))
+
+
 def test_the_same_number_is_the_same_stream_and_another_is_not(bundle, ports):
     rhythm = Rhythm(jitter_ms=3, lost=0.1)
     dues = [[a.due_ns for a in make(bundle, ports, rhythm, number=n).arrivals] for n in (1, 1, 2)]

@@ -1,15 +1,15 @@
 """Figures over all contestants: the tail of the latencies, ratios to peers, variants."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, floor, log10
 
 import numpy as np
 
 from mmedge.page.markup import Markup, element
 from mmedge.page.numbers import milliseconds, times_text
-from mmedge.page.svg import Axis, Box, drawing, label, line, trace
-from mmedge_bench.result import Result
-from mmedge_bench.summary import Row, latencies_ms, segments_of, spread_of_ratios, work_ms_per_s
+from mmedge.page.svg import Axis, Box, drawing, label, line, ticks, trace
+from mmedge_bench.result import Contestant, Result
+from mmedge_bench.summary import Row, latencies_ms, paced_segments, segments_of, spread_of_ratios, work_ms_per_s
 
 __all__ = ["pareto_figure", "ratio_figure", "rival_class", "tail_figure"]
 
@@ -21,7 +21,7 @@ def rival_class(result: Result, name: str) -> str:
     """The colour of a contestant, the same in every figure."""
     if name == result.ours.name:
         return "rival-us"
-    return f"rival-{[c.name for c in result.took_part if c.name != result.ours.name].index(name) % 6}"
+    return f"rival-{[c.name for c in result.took_part if c.name != result.ours.name].index(name) % 8}"
 
 
 def tail_figure(result: Result) -> Markup:
@@ -29,7 +29,7 @@ def tail_figure(result: Result) -> Markup:
     samples = {
         c.name: np.sort(np.concatenate(rows))
         for c in result.took_part
-        if (rows := latencies_ms(segments_of(result, c.name, "paced")))
+        if (rows := latencies_ms(paced_segments(result, c.name)))
     }
     most = max(map(len, samples.values()))
     top = max(float(values[-1]) for values in samples.values())
@@ -88,37 +88,61 @@ def ratio_figure(result: Result) -> Markup:
 
 
 def pareto_figure(rows: Sequence[Row]) -> Markup:
-    """Variants by median latency and by what they lose; what nobody beats in both is joined."""
-    points = []
-    for row in rows:
-        if row.contestant.kind == "staged" and row.latency_ms:
-            drop = row.contestant.accuracy_drop
-            lost = row.contestant.difference if drop is None else drop
-            points.append((row.latency_ms["p50"].value, max(0.0, lost), row.contestant))
+    """Variants by median latency and by how good they are; what nobody beats in both is joined."""
+    ours = [row.contestant for row in rows if row.contestant.kind == "staged" and row.latency_ms]
+    value, what = _goodness(ours)
+    points = [
+        (row.latency_ms["p50"].value, value(row.contestant), row.contestant) for row in rows if row.contestant in ours
+    ]
     if not points:
         return drawing((1120, 40), "pareto", "No variant was run at the sensors' pace.", [])
-    high = max([1e-9, *(lost for _, lost, _ in points)])
+    goods = [good for _, good, _ in points]
+    room = max(0.01, max(goods) - min(goods))
     x_axis = Axis(low=0, high=max(x for x, _, _ in points) * 1.2, start_px=BOX.x, end_px=BOX.right)
-    y_axis = Axis(low=0, high=high * 1.15, start_px=BOX.bottom, end_px=BOX.y)
-    parts = [
-        line((BOX.x, BOX.bottom), (BOX.right, BOX.bottom), "axis"),
-        line((BOX.x, BOX.y), (BOX.x, BOX.bottom), "axis"),
-    ]
-    front = [p for p in points if not any(q[0] <= p[0] and q[1] <= p[1] and q != p for q in points)]
-    front.sort(key=lambda point: point[0])
+    y_axis = Axis(low=min(goods) - room, high=max(goods) + room / 2, start_px=BOX.bottom, end_px=BOX.y)
+    parts = []
+    for at in ticks(y_axis.low, y_axis.high, 6):
+        parts += [
+            line((BOX.x, y_axis.at(at)), (BOX.right, y_axis.at(at)), "grid"),
+            label(BOX.x - 8, y_axis.at(at) + 4, f"{at:.3g}", "tick", "end"),
+        ]
+    for at in ticks(0, x_axis.high, 8):
+        parts += [
+            line((x_axis.at(at), BOX.bottom), (x_axis.at(at), BOX.bottom + 4), "axis"),
+            label(x_axis.at(at), BOX.bottom + 18, f"{at:g} ms", "tick", "middle"),
+        ]
+    parts.append(line((BOX.x, BOX.bottom), (BOX.right, BOX.bottom), "axis"))
+    front = sorted(p[:2] for p in points if not any(_beats(q[:2], p[:2]) for q in points))
     parts.append(
-        trace(x_axis, y_axis, np.array([x for x, _, _ in front]), np.array([y for _, y, _ in front]), "curve rival-us")
+        trace(x_axis, y_axis, np.array([x for x, _ in front]), np.array([y for _, y in front]), "curve rival-us")
     )
-    for x, lost, contestant in points:
-        parts.append(element("circle", cx=x_axis.at(x), cy=y_axis.at(lost), r=6.0, class_="rival-us"))
-        measured = "largest output difference" if contestant.accuracy_drop is None else "loss of the task metric"
-        text = f"{contestant.variant}: {milliseconds(x)}, {measured} {lost:.3g}"
-        parts.append(label(x_axis.at(x) + 10, y_axis.at(lost) - 8, text, "lane-note"))
-    parts.append(
-        label(BOX.x, BOX.bottom + 24, "median latency, from 0 at the left; what is lost, from 0 at the bottom", "tick")
-    )
-    described = "; ".join(f"{c.variant} {milliseconds(x)}, {lost:.3g}" for x, lost, c in points)
-    return drawing((1120, BOX.bottom + 40), "pareto", f"Variants by latency and loss. {described}.", parts)
+    for i, (x, good, contestant) in enumerate(sorted(points, key=lambda point: point[0])):
+        parts.append(element("circle", cx=x_axis.at(x), cy=y_axis.at(good), r=6.0, class_="rival-us"))
+        beaten = "" if (x, good) in front else "; another one is at least as good, and sooner"
+        text = f"{_short(contestant)}: {milliseconds(x)}, {good:.3g}{beaten}"
+        anchor = "end" if x > x_axis.high / 2 else "start"  # inwards
+        parts.append(label(x_axis.at(x), y_axis.at(good) + (-14 if i % 2 else 24), text, "lane-note", anchor))
+    parts.append(label(BOX.x, BOX.bottom + 38, f"median latency; upwards: {what}", "tick"))
+    described = "; ".join(f"{_short(c)} {milliseconds(x)}, {good:.3g}" for x, good, c in points)
+    return drawing((1120, BOX.bottom + 48), "pareto", f"Variants by latency and {what}. {described}.", parts)
+
+
+def _goodness(contestants: Sequence[Contestant]) -> tuple[Callable[[Contestant], float], str]:
+    """What is drawn upwards: the score where all have one, else what is lost."""
+    if all(contestant.score is not None for contestant in contestants):
+        words = "; ".join(dict.fromkeys(contestant.scored_on for contestant in contestants))
+        return (lambda contestant: contestant.score or 0.0), words
+    if all(c.accuracy_drop is not None or c.variant == "fp32" for c in contestants):
+        return (lambda contestant: 0.0 - (contestant.accuracy_drop or 0.0)), "task metric against fp32"
+    return (lambda contestant: 0.0 - contestant.difference), "largest difference of an output, downwards"
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one != other and one[0] <= other[0] and one[1] >= other[1]
+
+
+def _short(contestant: Contestant) -> str:
+    return contestant.name.removeprefix("mmedge ") if contestant.variant != "fp32" else contestant.name
 
 
 def _decades(low: float, high: float, start_px: float, end_px: float) -> Axis:

@@ -8,9 +8,20 @@ from mmedge.page.markup import Markup, element, escaped, join
 from mmedge.page.numbers import UNKNOWN, datum, rounded
 from mmedge_bench.result import Result
 from mmedge_bench.statistics import Estimate, estimate
-from mmedge_bench.summary import Row
+from mmedge_bench.summary import Row, paced_segments, skipped
+from mmedge_bench.targets import Target
 
-__all__ = ["ages_table", "caveats", "contest_table", "definitions", "parts_table", "skipped_list", "who_list"]
+__all__ = [
+    "ages_table",
+    "caveats",
+    "contest_table",
+    "definitions",
+    "energy_table",
+    "parts_table",
+    "skipped_list",
+    "targets_table",
+    "who_list",
+]
 
 LATENCIES = ("p50", "p90", "p95", "p99", "p99.9", "max")
 ENOUGH = {"p99": 300, "p99.9": 3000}  # decisions, so that about three lie beyond
@@ -19,13 +30,14 @@ ENOUGH = {"p99": 300, "p99.9": 3000}  # decisions, so that about three lie beyon
 def contest_table(result: Result, rows: Sequence[Row]) -> Markup:
     """Work, latency with intervals, misses, start and memory of everyone."""
     heads = [
-        ("work", "ms per s"), *((name, "ms") for name in LATENCIES), ("n", ""), ("missed", ""), ("ready", "s"),
-        ("memory", "MiB"), ("difference", "largest"),
+        ("work", "ms per s"), ("at most", "per s"), *((name, "ms") for name in LATENCIES), ("n", ""), ("missed", ""),
+        ("ready", "s"), ("memory", "MiB"), ("difference", "largest"),
     ]  # fmt: skip
     head = element("tr", element("th", escaped("contestant"), scope="col"), *[_head(*pair) for pair in heads])
     lines = []
     for row in rows:
         cells = [_value(float(np.median(row.work_ms_per_s)) if row.work_ms_per_s else None)]
+        cells.append(_value(row.throughput_hz or None))
         cells += [_estimate(row.latency_ms.get(name), name) for name in LATENCIES]
         n = row.latency_ms["p50"].n if row.latency_ms else None
         cells += [_value(n), _share(row.missed if row.latency_ms else None), _value(row.start_s or None)]
@@ -70,20 +82,46 @@ def ages_table(rows: Sequence[Row]) -> Markup:
     return element("table", element("thead", head), element("tbody", join(lines)))
 
 
+def energy_table(rows: Sequence[Row]) -> Markup:
+    """Energy of the whole machine at the sensors' pace, by source."""
+    sources = list(dict.fromkeys(source for row in rows for source in row.joules_per_s))
+    head = element(
+        "tr", element("th", escaped("contestant"), scope="col"), *[_head(each, "J per s") for each in sources]
+    )
+    lines = []
+    for row in rows:
+        if row.joules_per_s:
+            cells = [_value(row.joules_per_s.get(source)) for source in sources]
+            lines.append(element("tr", element("th", escaped(row.contestant.name), scope="row"), *cells))
+    return element("table", element("thead", head), element("tbody", join(lines)))
+
+
 def skipped_list(result: Result) -> list[Markup]:
     """Who did not take part, and why."""
-    lines = [
-        element("li", escaped(f"{contestant.name}: {contestant.skipped}"))
-        for contestant in result.contestants
-        if contestant.skipped
-    ]
+    lines = [element("li", escaped(f"{', '.join(names)}: {why}")) for why, names in skipped(result).items()]
     return [element("h3", escaped("Skipped")), element("ul", *lines, class_="caveats")] if lines else []
+
+
+def targets_table(targets: Sequence[Target]) -> Markup:
+    """What was to be reached, what was, and why not."""
+    heads = ("target", "at most", "measured", "")
+    head = element("tr", *[element("th", escaped(text), scope="col") for text in heads])
+    lines = []
+    for target in targets:
+        verdict = "reached" if target.reached else f"missed: {target.why}"
+        share = datum(target.share, f"1/{1 / target.share:.1f}")
+        cells = [
+            element("td", escaped(f"1/{1 / target.at_most:.0f}")),
+            element("td", share),
+            element("td", escaped(verdict), class_="verdict"),
+        ]
+        lines.append(element("tr", element("th", escaped(target.what), scope="row"), *cells))
+    return element("table", element("thead", head), element("tbody", join(lines)))
 
 
 def caveats(result: Result) -> Markup:
     """What a reader might take these numbers for and should not."""
-    paced = [segment for segment in result.segments if segment.scenario == "paced"]
-    n = sum(len(segment.t_ns) for segment in paced if segment.contestant == result.ours.name)
+    n = sum(len(segment.t_ns) for segment in paced_segments(result, result.ours.name))
     lines = [
         "Times belong to this machine and this moment; ratios between contestants of the same run carry further.",
         "Latency ends where the decision is in the program's hands; what a driver or a bus adds before a packet is "
@@ -92,6 +130,8 @@ def caveats(result: Result) -> Markup:
         "All contestants but the hand-written one are given mmedge's incremental front ends, which is more than most "
         "programs have.",
         "Work is processor time of all threads of the process; memory is that of the process, libraries included.",
+        "Work of a contestant on a GPU is what its process costs the CPU; the GPU's own time is in its latency only.",
+        "Scores of variants are those of the bundle's report, on the windows it was calibrated or scored with.",
         f"The packets were made of {result.data['source']}, over and over: content that repeats, timing that does not.",
     ]
     return element("ul", *[element("li", escaped(line)) for line in lines], class_="caveats")

@@ -1,5 +1,6 @@
 """The decisions of one paced run along its time."""
 
+from collections.abc import Iterator
 from math import ceil, floor, log10
 
 import numpy as np
@@ -8,16 +9,21 @@ from mmedge.page.markup import Markup, element
 from mmedge.page.svg import Axis, Box, drawing, label, line, ticks
 from mmedge.types import NS
 from mmedge_bench.result import Result, Segment
-from mmedge_bench.summary import deadline_ms
+from mmedge_bench.summary import deadline_ms, paced_segments
 
 __all__ = ["timeline_figure"]
 
+MOST_DOTS = 2000
 LEFT_PX, RIGHT_PX, ROW_PX, GAP_PX = 70.0, 1100.0, 92.0, 40.0
 
 
 def timeline_figure(result: Result) -> Markup:
-    """Latency of every decision of the first round, one lane for each contestant, all on the same axes."""
-    rows = [s for s in result.segments if s.scenario in {"paced", "soak"} and s.round == 0 and s.t_ns]
+    """Latency of every decision of the first round, one lane for each contestant, all on the same axes.
+
+    Of a run with very many decisions, each dot is the slowest of a few in a row.
+    """
+    paced = [s for c in result.took_part for s in paced_segments(result, c.name)]
+    rows = [s for s in paced if s.round == 0 and s.t_ns]
     due = deadline_ms(result)
     latencies = np.concatenate([np.array(row.latency_ns) / 1e6 for row in rows])
     low = max(1e-2, 10.0 ** floor(log10(max(1e-2, float(latencies.min())))))
@@ -45,8 +51,15 @@ def _lane(row: Segment, box: Box, time: Axis, scale: tuple[float, float, float])
         parts.append(line((box.x, y), (box.right, y), "grid"))
         parts.append(label(box.x - 8, y + 4, f"{10.0**power:g} ms", "tick", "end"))
     parts.append(line((box.x, axis.at(due)), (box.right, axis.at(due)), "due"))
-    for t_ns, latency_ns in zip(row.t_ns, row.latency_ns, strict=True):
-        value = latency_ns / 1e6
+    for t_ns, value in _dots(row):
         kind = "late" if value > due else "in-time"
         parts.append(element("circle", cx=time.at(t_ns / NS), cy=axis.at(max(value, low)), r=1.8, class_=kind))
     return parts
+
+
+def _dots(row: Segment) -> Iterator[tuple[int, float]]:
+    """Time and latency in ms of each decision, or of the slowest of a few in a row."""
+    few = max(1, len(row.t_ns) // MOST_DOTS)
+    for first in range(0, len(row.t_ns), few):
+        slowest = max(range(first, min(first + few, len(row.t_ns))), key=lambda i: row.latency_ns[i])
+        yield row.t_ns[slowest], row.latency_ns[slowest] / 1e6

@@ -1,30 +1,14 @@
 """Where the time of one second of stream goes."""
 
-import numpy as np
-
 from mmedge.page.markup import Markup, element, escaped, join
 from mmedge.page.numbers import datum, rounded
-from mmedge.types import NS
 from mmedge_bench.result import Result
-from mmedge_bench.summary import segments_of
+from mmedge_bench.summary import REST, shares_ms_per_s
 
-__all__ = ["shares_ms_per_s", "waterfall"]
+__all__ = ["parts_of_work", "waterfall"]
 
-REST = "front ends, copies, Python"
 LETTER_SHARE = 0.012  # of a bar's track, about: decides whether a name fits into its part
 KINDS = ("from-camera", "from-audio", "from-several")
-
-
-def shares_ms_per_s(result: Result, name: str) -> dict[str, float]:
-    """Wall time per second of stream by stage, and what is outside of the sessions; medians of the rounds."""
-    segments = segments_of(result, name, "closed-loop")
-    stages = {
-        stage: float(np.median([s.stage_ns[stage] / 1e6 / (s.stream_ns / NS) for s in segments]))
-        for stage in (segments[0].stage_ns if segments else {})
-    }
-    walls = [segment.wall_ns / 1e6 / (segment.stream_ns / NS) for segment in segments]
-    total = float(np.median(walls)) if walls else 0.0
-    return stages | {REST: max(0.0, total - sum(stages.values()))}
 
 
 def waterfall(result: Result) -> Markup:
@@ -47,6 +31,17 @@ def waterfall(result: Result) -> Markup:
         track = element("div", bar, text, class_="bar-track")
         rows.append(element("div", element("div", escaped(name), class_="bar-name"), track, class_="bar-row"))
     return element("div", join(rows), class_="bars")
+
+
+def parts_of_work(result: Result) -> Markup:
+    """What the bars of the bundle's own variants are made of, since their parts are too narrow for names."""
+    told = []
+    for contestant in result.took_part:
+        shares = shares_ms_per_s(result, contestant.name)
+        if contestant.kind == "staged" and any(shares.values()):
+            parts = ", ".join(f"{part} {rounded(value)}" for part, value in shares.items())
+            told += [element("dt", escaped(contestant.name)), element("dd", escaped(f"{parts} ms"))]
+    return element("dl", *told, class_="of-work")
 
 
 def _part(stage: str, value: float, number: int, total: float, widest: float) -> Markup:

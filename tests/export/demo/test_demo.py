@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ import mmedge
 from mmedge.model import load
 from mmedge.running import open_run
 from mmedge.unsplit import unsplit
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +81,3 @@ def test_the_summary_is_json_and_has_a_row_for_each_contestant(ran):
     summary = json.loads(json.dumps(summarize(result)))
     assert [row["name"] for row in summary["contestants"]] == [each.name for each in result.contestants]
     assert len(to_rows(summary)) == 3
-
-
-def test_the_readme_shows_the_committed_numbers():
-    summary = json.loads((ROOT / "benchmarks/results/demo-x86-2-cores.json").read_text())
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for row in to_rows(summary):
-        assert "| " + " | ".join(row) + " |" in readme
-    assert f"{summary['accuracy']:.1%} of the {summary['scored']}" in readme
