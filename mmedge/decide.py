@@ -15,6 +15,7 @@ from mmedge.pace import JUMP_NS
 from mmedge.predictions import Observe, Outlet
 from mmedge.stages import StageGraph
 from mmedge.types import Prediction
+from mmedge.weighing import Weighing
 
 __all__ = ["Attribute", "Decider", "Moment"]
 
@@ -75,6 +76,7 @@ class Decider:
         lock: Held while a decision is made.
         ticks: Predictions that were made.
         model: What ``prediction.model`` says.
+        weighing: The gates of the head, if it has some.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Decider:
         self.observers: list[Observe] = []
         self.lock = Lock()
         self.ticks = 0
+        self.weighing = Weighing(manifest.gates, head) if manifest.gates else None
         self._described = manifest.outputs
         self._ready = ready
         self.model = model
@@ -166,11 +169,17 @@ class Decider:
     def _predict(self, t_ns: int, pushed_ns: int, choices: Sequence[Choice]) -> Prediction:
         age_ms, fresh = self._ages(t_ns)
         degraded: tuple[str, ...] = ()
-        attribution, abstains = None, False
+        attribution, abstains, weighing = None, False, self.weighing
+        silenced: tuple[str, ...] = ()
         for held, choice in zip(self._held, choices, strict=True):
             if choice.reason:
                 degraded += (f"{held.branch.name}: {choice.reason}",)
             abstains = abstains or choice.action == "abstain"
+            if choice.silences:
+                silenced += (held.branch.name,)
+        if weighing is not None and not weighing.apply(silenced):
+            degraded += ("gates: every sensor that is left weighs 0; no answer",)
+            abstains = True
         if abstains:
             outputs, labels = decode(self.head.tensors, {})
         else:
@@ -188,6 +197,8 @@ class Decider:
             degraded=degraded,
             attribution=attribution,
             model=self.model,
+            gates=None if weighing is None or abstains else weighing.read(),
+            weights=None if weighing is None else weighing.in_force,
         )
 
     def _ages(self, t_ns: int) -> tuple[dict[str, float], dict[str, bool]]:

@@ -6,6 +6,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from mmedge.backends.base import Session
+from mmedge.gates import GATE_VALUES, GATE_WEIGHTS
 from mmedge.manifest import Manifest, Stage, TensorSpec
 from mmedge.types import Array
 
@@ -49,6 +50,8 @@ class StageGraph:
         used = {name for stage in self._stages for name in (*stage.inputs, *stage.outputs)}.union(also)
         kept = manifest.tensors if stages is None else used
         self.tensors = {n: np.zeros(spec.shape, spec.dtype) for n, spec in manifest.tensors.items() if n in kept}
+        if manifest.gates is not None and GATE_WEIGHTS in self.tensors:
+            self.tensors[GATE_WEIGHTS][...] = 1
         self.items: dict[str, Array] = {}
         self._newest: dict[str, Array] = {}
         self._made: dict[str, Array] = {}
@@ -156,9 +159,9 @@ class StageGraph:
 
 
 def _between_stages(manifest: Manifest) -> set[str]:
-    """Tensors that only stages read and write: no port, no window that grows on the host, no result."""
+    """Tensors that only stages read and write: no port, no window that grows on the host, no result, no gates."""
     made = {name for stage in manifest.stages for name in stage.outputs if manifest.tensors[name].window_axis is None}
-    return made - set(manifest.results.values()) - set(manifest.states.values())
+    return made - set(manifest.results.values()) - set(manifest.states.values()) - {GATE_VALUES}
 
 
 def _make_room(window: Array, spec: TensorSpec) -> None:

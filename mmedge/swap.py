@@ -14,13 +14,14 @@ from typing import Literal, Protocol
 
 from mmedge.agreement import KEPT, Comparison, SwapReport
 from mmedge.errors import ClosedError, InputError, StreamError
+from mmedge.gates import parse_weights
 from mmedge.journal import tell
 from mmedge.manifest import Manifest, Port
 from mmedge.pace import JUMP_NS
 from mmedge.predictions import Predictions, Valve
 from mmedge.stream import Stream
 from mmedge.types import Packet, Prediction
-from mmedge.works import Engine, Works
+from mmedge.works import Works
 
 __all__ = ["Swap"]
 
@@ -52,7 +53,7 @@ class _Side:
 class _Both:
     """An engine that gives every packet to two others, to the one that is heard first."""
 
-    def __init__(self, swap: "Swap", engines: Sequence[Engine], ports: Iterable[str], *, live: bool) -> None:
+    def __init__(self, swap: "Swap", engines: Sequence[Works], ports: Iterable[str], *, live: bool) -> None:
         self._swap, self._engines = swap, engines
         one = RLock()  # both see the packets of a port in one order, and a serial stream one push at a time
         self._locks = {name: RLock() if live else one for name in ports}
@@ -81,6 +82,17 @@ class _Both:
                     self._engines[other].push(name, packet)
                 except Exception as error:  # noqa: BLE001 kept, told and raised by switch()
                     swap.end(other, error)
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Weigh modalities so in both; neither changes where one of them cannot.
+
+        Raises:
+            InputError: One of them cannot.
+        """
+        for works in self._engines:
+            parse_weights(weights, works.manifest.gates)
+        for works in self._engines:
+            works.weigh(weights)
 
     def close(self) -> None:
         """Close both."""
@@ -116,8 +128,14 @@ class Swap:
         if stream.options.live and stream.tick.kind == "any":
             raise InputError('a live stream with tick="any" cannot be swapped: its ticks have no times of their own')
         shadow = model.stream_like(stream)
+        with stream.exchanging:  # and no weights are changed meanwhile
+            self._begin(stream, shadow)
+        tell("INFO", "swap", "a new model runs beside the old one", model=self._name(1))
+
+    def _begin(self, stream: Stream, shadow: Stream) -> None:
         try:
             _check_ports(stream.works.manifest, shadow.works.manifest)
+            shadow.works.weigh(stream.weights)
         except InputError:
             shadow.close()
             raise
@@ -141,7 +159,6 @@ class Swap:
             for side in self._sides:
                 side.valve.outlet = side
         stream.engine = _Both(self, self._works, list(stream.branches), live=stream.options.live)
-        tell("INFO", "swap", "a new model runs beside the old one", model=self._name(1))
 
     @property
     def heard(self) -> int:

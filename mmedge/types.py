@@ -162,6 +162,8 @@ class Prediction:
         attribution: How much each port contributed, by output and port, see :class:`mmedge.attribution.Attribution`;
             None where it was not asked for.
         model: Which model made it, all of it: ``model.id``; "" where that has none.
+        gates: How much of each port a head with gates let through, after the weights; None where it has none.
+        weights: The weights in force, by port; None where every one is 1.
     """
 
     t_ns: int
@@ -173,6 +175,8 @@ class Prediction:
     degraded: tuple[str, ...] = ()
     attribution: Mapping[str, Mapping[str, float]] | None = None
     model: str = ""
+    gates: Mapping[str, float] | None = None
+    weights: Mapping[str, float] | None = None
 
     @property
     def abstained(self) -> bool:

@@ -20,4 +20,5 @@ def unsplit(manifest: Manifest) -> Manifest:
         tensors={name: replace(manifest.tensors[name], window_axis=None) for name in (*ports, *outputs)},
         macs={WHOLE: sum(manifest.macs.values())},
         variants={},
+        gates=None,
     )

@@ -102,7 +102,7 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         traced = source.write_graph(tensors[0], whole_path)
         whole = read_graph(whole_path)
         progress("splitting by sensor and by time")
-        cut = cut_graph(whole, spec.ports, tensors, Path(temporary), spec.in_graph)
+        cut = cut_graph(whole, spec.ports, tensors, Path(temporary), spec.in_graph, spec.gates)
         cut = replace(cut, notes=(*traced.notes, *cut.notes))
         progress("computing what the original gives")
         evidence = gather(traced, cut, plan_cases(spec.ports, tensors), Path(temporary))
