@@ -70,12 +70,12 @@ def candidates(
         if not (looks_around if near is None else node.output[0] in near):
             continue
         for shape in _shapes(node, graph.node, ones, specs[node.output[0]].shape):
-            candidate = _through(graph, inputs, sensors, shape)
-            if candidate.size == 1 and len(candidate.ports) == 1:
-                alone.append(candidate)
-            elif len(candidate.ports) > 1 and _enough(candidate):
-                found.append(candidate)
+            if shape.size == 1:
+                alone.append(shape)
+            else:
+                found.append(_through(graph, inputs, sensors, shape))
     found += _joined(graph, inputs, sensors, alone)
+    found = [each for each in found if len(each.ports) > 1 and _enough(each)]
     return [each for each in found if not declared or _makes(graph, inputs, each, declared)]
 
 
@@ -112,19 +112,25 @@ def _shapes(
 def _through(graph: onnx.GraphProto, inputs: Sources, sensors: Collection[str], candidate: Candidate) -> Candidate:
     """The candidate with the sensors that go through it, and the outputs that they go to."""
     given = dict(inputs) | dict.fromkeys(candidate.tensors, frozenset([GATE]))
-    depends = depending(graph.node, given)
-    entering, products = set[str](), set[str]()
-    for node in graph.node:
-        sets = [depends.get(name, frozenset()) for name in node.input]
-        values = [each for each in sets if each - {GATE} and GATE not in each]
-        if node.op_type in PRODUCTS and frozenset([GATE]) in sets and values:
-            products |= set(node.output)
-            entering |= set().union(*values)
+    entering, products = _products(graph, given)
     behind = depending(graph.node, given | dict.fromkeys(products, frozenset([GATED])))
     ends = {value.name: behind[value.name] for value in graph.output if GATED in behind.get(value.name, ())}
     past = frozenset[str]().union(*ends.values())
     ports = tuple(name for name in sensors if name in entering and name not in past)
     return replace(candidate, ports=ports, outputs=tuple(ends))
+
+
+def _products(graph: onnx.GraphProto, given: Sources) -> tuple[set[str], set[str]]:
+    """What enters the products of gates with something else, and what they make."""
+    depends = depending(graph.node, given)
+    entering, products = set[str](), set[str]()
+    for node in graph.node:
+        sets = [depends.get(name, frozenset()) for name in node.input]
+        values = [each for each in sets if each and GATE not in each]
+        if node.op_type in PRODUCTS and frozenset([GATE]) in sets and values:
+            products |= set(node.output)
+            entering |= set().union(*values)
+    return entering, products
 
 
 def _makes(graph: onnx.GraphProto, inputs: Sources, candidate: Candidate, output: str) -> bool:
@@ -161,13 +167,17 @@ def _joined(
     graph: onnx.GraphProto, inputs: Sources, sensors: Collection[str], alone: list[Candidate]
 ) -> Iterator[Candidate]:
     """Gates with a tensor each, as one candidate: if every sensor that has one has exactly one."""
-    owners = [candidate.ports[0] for candidate in alone]
-    if len(owners) < 2 or len(set(owners)) < len(owners):  # of several for one sensor, nobody can say which is meant
-        return
-    tensors = tuple(candidate.tensors[0] for candidate in alone)
-    joined = _through(graph, inputs, sensors, replace(alone[0], tensors=tensors, size=len(alone)))
-    if len(joined.ports) == len(alone):
-        yield joined
+    owned = dict[str, str]()
+    for candidate in alone:
+        entering, _ = _products(graph, dict(inputs) | {candidate.tensors[0]: frozenset([GATE])})
+        if len(entering) == 1 and entering <= set(sensors):
+            (port,) = entering
+            if port in owned:  # of several for one sensor, nobody can say which is meant
+                return
+            owned[port] = candidate.tensors[0]
+    if owned:
+        plain = Candidate(kind="sigmoid", tensors=tuple(owned.values()), axis=None, size=len(owned), ports=(), outputs=())
+        yield _through(graph, inputs, sensors, plain)
 
 
 def _is_one(tensor: onnx.TensorProto) -> bool:

@@ -59,15 +59,19 @@ def weigh_gates(
         raise SpecError(f"outputs.{declared.output} is said to be gates, and the model has no such output")
     tried = candidates(model, sensors, specs, declared=declared.output if declared else "")
     proved = list[tuple[Candidate, tuple[str, ...]]]()
+    failures = ""
     for candidate in tried[:MOST_TRIED]:
-        owner = _owners(model, candidate, samples, specs, folder)
+        try:
+            owner = owners(model, candidate, samples, specs, folder)
+        except ExportError as error:  # it cannot be cut there, or not be computed with a gate that is shut
+            owner, failures = None, f": {error}"
         if owner is not None:
             proved.append((candidate, owner))
     if declared is not None:
         named = (declared.output, declared.ports)
         proved = [each for each in proved if shows(model, *each, specs, named, folder)]
     if len(proved) != 1 or len(tried) > MOST_TRIED:
-        why = _why(tried, proved, specs)
+        why = _why(tried, proved, specs, failures)
         if declared is not None:
             what = f"outputs.{declared.output} is said to be gates of {', '.join(declared.ports)}"
             raise SpecError(f"{what}; {why or 'it is made of no softmax or sigmoid that is multiplied with them'}")
@@ -80,16 +84,9 @@ def weigh_gates(
     return Weighed(model=changed, gates=Gates(kind=candidate.kind, ports=ports))
 
 
-def _owners(
-    model: onnx.ModelProto, candidate: Candidate, samples: Samples, specs: Mapping[str, TensorSpec], folder: Path
-) -> tuple[str, ...] | None:
-    try:
-        return owners(model, candidate, samples, specs, folder)
-    except ExportError:  # it cannot be cut there, or not be computed with a gate that is shut
-        return None
-
-
-def _why(tried: Sequence[Candidate], proved: Sequence[object], specs: Mapping[str, TensorSpec]) -> str:
+def _why(
+    tried: Sequence[Candidate], proved: Sequence[object], specs: Mapping[str, TensorSpec], failures: str
+) -> str:
     """Why nothing is used; "" if nothing looks like gates."""
     if not tried:
         return ""
@@ -98,4 +95,4 @@ def _why(tried: Sequence[Candidate], proved: Sequence[object], specs: Mapping[st
     if len(proved) > 1 or len(tried) > MOST_TRIED:
         count = len(proved) if len(proved) > 1 else len(tried)
         return f"{count} sets of gates in the head, which cannot be told apart; say which with gates = [...] of an output"
-    return f"the head has gates ({where}), and it could not be proved which of them scales which sensor"
+    return f"the head has gates ({where}), and it could not be proved which of them scales which sensor{failures}"

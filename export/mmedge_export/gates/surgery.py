@@ -23,17 +23,23 @@ __all__ = ["weighed"]
 
 @dataclass(slots=True)
 class _Nodes:
-    """Nodes to be, with the small constants that they read; each tensor is called after its gate."""
+    """Nodes to be, with the small constants that they read."""
 
     prefix: str
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
+    count: int = 0
 
     def add(self, operator: str, *inputs: str | Array, made: str = "", **attributes: int) -> str:
         names = [given if isinstance(given, str) else self._constant(given) for given in inputs]
-        name = f"{self.prefix}.{len(self.nodes)}"
+        name, self.count = f"{self.prefix}.{self.count}", self.count + 1
         self.nodes.append(helper.make_node(operator, names, [made or name], name=name, **attributes))
         return made or name
+
+    def taken(self) -> list[onnx.NodeProto]:
+        """Those that were made since the last time."""
+        taken, self.nodes = self.nodes, []
+        return taken
 
     def _constant(self, values: Array) -> str:
         name = f"{self.prefix}.constant.{len(self.constants)}"
@@ -55,59 +61,49 @@ def weighed(
     """
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    graph, head, tail = changed.graph, _Nodes(GATE_WEIGHTS), _Nodes(GATE_VALUES)
-    places = [ports.index(port) for port in owner]
-    makers = {name: node for node in graph.node for name in node.output}
-    if gates.kind == "sigmoid":
-        _multiply(graph, head, gates, places, makers, len(shape))
-    else:
-        weights = head.add("Log", GATE_WEIGHTS)
-        node = makers[gates.tensors[0]]
-        if gates.kind == "softmax":
-            added = _along(head, weights, places, len(shape) - (gates.axis or 0))
+    graph, made = changed.graph, _Nodes(GATE_WEIGHTS)
+    places, size = [ports.index(port) for port in owner], [len(ports)]
+    added = dict[int, list[onnx.NodeProto]]()  # in front of which node
+    for number, name in enumerate(gates.tensors if gates.kind == "sigmoid" else gates.tensors[:1]):
+        place, node = next((i, node) for i, node in enumerate(graph.node) if name in node.output)
+        if gates.kind == "sigmoid":
+            node.output[0] = f"{name}.unweighed"  # from here on its name stands for the weighed one
+            weights = _along(made, GATE_WEIGHTS, places, len(shape), gates.axis, number)
+            made.add("Mul", node.output[0], weights, made=name)
+            place += 1
         else:
-            first, second = (head.add("Gather", weights, np.array([place], np.int64)) for place in places)
-            added = head.add("Sub", first, second)
-        node.input[0] = head.add("Add", node.input[0], added, made=f"{node.input[0]}.weighed")
-        _insert(graph, _place(graph, node), head)
-    _read(tail, gates, places, len(ports), shape)
-    graph.node.extend(tail.nodes)
-    graph.initializer.extend([*head.constants, *tail.constants])
-    size = [len(ports)]
+            node.input[0] = made.add("Add", node.input[0], _logarithms(made, gates, places, len(shape)))
+        added[place] = made.taken()
+    _read(made, gates, places, len(ports), shape)
+    added[len(graph.node)] = added.get(len(graph.node), []) + made.taken()
+    kept = list(graph.node)
+    del graph.node[:]
+    for i in range(len(kept) + 1):
+        graph.node.extend([*added.get(i, ()), *kept[i : i + 1]])
+    graph.initializer.extend(made.constants)
     graph.input.append(helper.make_tensor_value_info(GATE_WEIGHTS, TensorProto.FLOAT, size))
     graph.output.append(helper.make_tensor_value_info(GATE_VALUES, TensorProto.FLOAT, size))
     return changed
 
 
-def _along(nodes: _Nodes, weights: str, places: Sequence[int], axes: int) -> str:
-    """Weights [P] in the order of the gates, to be broadcast along the first of so many last axes."""
-    if list(places) != sorted(set(places)):
+def _logarithms(nodes: _Nodes, gates: Candidate, places: Sequence[int], rank: int) -> str:
+    """What to add to that of which a softmax, or a sigmoid and its complement, are made."""
+    weights = nodes.add("Log", GATE_WEIGHTS)
+    if gates.kind == "softmax":
+        return _along(nodes, weights, places, rank, gates.axis)
+    first, second = (nodes.add("Gather", weights, np.array([place], np.int64)) for place in places)
+    return nodes.add("Sub", first, second)
+
+
+def _along(
+    nodes: _Nodes, weights: str, places: Sequence[int], rank: int, axis: int | None, number: int = 0
+) -> str:
+    """Weights [P] in the order of the gates along an axis; without an axis, the one of a gate [1]."""
+    if axis is None:
+        return nodes.add("Gather", weights, np.array([places[number]], np.int64))
+    if list(places) != sorted(set(places)):  # each sensor once and in order
         weights = nodes.add("Gather", weights, np.array(places, np.int64))
-    if axes == 1:
-        return weights
-    return nodes.add("Unsqueeze", weights, np.arange(1, axes, dtype=np.int64))
-
-
-def _multiply(
-    graph: onnx.GraphProto,
-    nodes: _Nodes,
-    gates: Candidate,
-    places: Sequence[int],
-    makers: dict[str, onnx.NodeProto],
-    rank: int,
-) -> None:
-    """Let the names of the gates stand for the gates times their weights."""
-    for number, name in enumerate(gates.tensors):
-        node, nodes_here = makers[name], _Nodes(f"{nodes.prefix}.{number}")
-        raw = f"{name}.unweighed"
-        node.output[0] = raw
-        if gates.axis is None:
-            weight = nodes_here.add("Gather", GATE_WEIGHTS, np.array([places[number]], np.int64))
-        else:
-            weight = _along(nodes_here, GATE_WEIGHTS, places, rank - gates.axis)
-        nodes_here.add("Mul", raw, weight, made=name)
-        _insert(graph, _place(graph, node) + 1, nodes_here)
-        nodes.constants.extend(nodes_here.constants)
+    return weights if axis == rank - 1 else nodes.add("Unsqueeze", weights, np.arange(1, rank - axis, dtype=np.int64))
 
 
 def _read(nodes: _Nodes, gates: Candidate, places: Sequence[int], count: int, shape: tuple[int, ...]) -> None:
@@ -123,13 +119,3 @@ def _read(nodes: _Nodes, gates: Candidate, places: Sequence[int], count: int, sh
         column = nodes.add("Unsqueeze", sums, np.array([1], np.int64))
         share = nodes.add("Mul", column, (chosen * shape[gates.axis] / prod(shape)).astype(np.float32))
         nodes.add("ReduceSum", share, np.array([0], np.int64), made=GATE_VALUES, keepdims=0)
-
-
-def _place(graph: onnx.GraphProto, node: onnx.NodeProto) -> int:
-    return next(i for i, other in enumerate(graph.node) if other.output[0] == node.output[0])
-
-
-def _insert(graph: onnx.GraphProto, place: int, nodes: _Nodes) -> None:
-    kept = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*kept[:place], *nodes.nodes, *kept[place:]])
