@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmedge.errors import BundleError, InputError
+from mmedge.policies import PortPolicy
 
-__all__ = ["GATE_VALUES", "GATE_WEIGHTS", "Gates", "parse_weights"]
+__all__ = ["GATE_VALUES", "GATE_WEIGHTS", "Gates", "parse_weights", "shut_out"]
 
 GATE_WEIGHTS = "modality_weights"  # the tensor that the head reads
 GATE_VALUES = "modality_gates"  # the tensor that it makes
@@ -56,9 +57,27 @@ def parse_weights(given: Mapping[str, float], gates: Gates | None) -> dict[str, 
     for name, weight in given.items():
         if name not in gates.ports:
             raise InputError(f"weights name {name!r}; the head has gates of {', '.join(gates.ports)}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not (weight == 0 or LEAST <= weight <= MOST):
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, int | float)
+            or not (weight == 0 or LEAST <= weight <= MOST)
+        ):
             raise InputError(f"the weight of {name} is {weight!r}; expected 0, or a number from {LEAST:g} to {MOST:g}")
     weights = {name: float(given.get(name, 1.0)) for name in gates.ports}
     if not any(weights.values()):
         raise InputError(f"the weights of {', '.join(gates.ports)} are all 0; leave one above it, or use a policy")
     return weights
+
+
+def shut_out(policies: Mapping[str, PortPolicy], gates: Gates | None) -> tuple[str, ...]:
+    """The ports whose policy has the step ``reweight``.
+
+    Raises:
+        InputError: The head has no gate of one of them.
+    """
+    found = tuple(name for name, policy in policies.items() if "reweight" in policy.missing)
+    for name in found:
+        if gates is None or name not in gates.ports:
+            others = f"those of {', '.join(gates.ports)}" if gates else "none"
+            raise InputError(f"the policy of {name} is to reweight, and the head has no gate of it, but {others}")
+    return found

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, get_args
 
-from mmedge.errors import BundleError, BundleVersionError
+from mmedge.errors import BundleError, BundleVersionError, InputError
 from mmedge.features.frames import unlike_columns
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings, TextSettings
-from mmedge.gates import GATE_VALUES, GATE_WEIGHTS, Gates
+from mmedge.gates import GATE_VALUES, GATE_WEIGHTS, Gates, shut_out
 from mmedge.policies import PolicyScore, PortPolicy
 from mmedge.records import from_plain, to_plain
 from mmedge.variants import StagePlan, Variant
@@ -225,6 +225,10 @@ class Manifest:
         wanted |= {self.calibration} - {""}
         if lost := sorted(name for name in self.policies if name not in self.ports or self.ports[name].state):
             raise BundleError(f"there is a policy for {lost[0]!r}, which is no sensor of the model")
+        try:
+            shut_out(self.policies, self.gates)
+        except InputError as error:
+            raise BundleError(str(error)) from error
         if lost := sorted(wanted - self.files.keys()):
             raise BundleError(f"{lost[0]} is used but not listed among the files")
 

@@ -82,17 +82,15 @@ class Model:
         sessions = (self._sessions or {}).values()
         return tuple(dict.fromkeys(note for session in sessions for note in getattr(session, "notes", ())))
 
-    def infer(
-        self, *, weights: Mapping[str, float] | None = None, **sensors: npt.NDArray[Any] | str
-    ) -> Prediction:
+    def infer(self, **sensors: npt.NDArray[Any] | str | Mapping[str, float]) -> Prediction:
         """One decision on one window of raw sensor data per port; nothing is remembered from call to call.
 
         Args:
-            weights: By port, in a head that has gates; see :meth:`mmedge.stream.Stream.reweight`.
             **sensors: For each camera port [T, H, W, 3] (or [H, W, 3] if its window is one picture) uint8 RGB of any
                 size; for each audio port [N] float32 in -1..1, as many samples as its window has, at its rate; for each
                 tensor port an array of its shape and dtype; for each text port a string. A state port may be given
-                like a tensor; left out, it is zeros, as at the first decision of a stream.
+                like a tensor; left out, it is zeros, as at the first decision of a stream. Unless a port is called so,
+                ``weights`` are those of the sensors in a head that has gates, see :meth:`mmedge.Stream.reweight`.
 
         Raises:
             InputError: A port is missing, unknown, or its data does not fit; or the weights do not.
@@ -100,10 +98,10 @@ class Model:
         """
         begin = perf_counter_ns()
         ports, gates = self.manifest.ports, self.manifest.gates
-        if "weights" in ports and weights is not None:
-            sensors["weights"] = weights  # type: ignore[assignment]  # a port that is called so
-            weights = None
-        parsed = parse_weights(weights or {}, gates)
+        weights = {} if "weights" in ports else sensors.pop("weights", {})
+        if not isinstance(weights, Mapping):
+            raise InputError(f"weights are {type(weights).__name__}; expected one for each sensor, as {{'audio': 0.5}}")
+        parsed = parse_weights(weights, gates)
         needed = [name for name, port in ports.items() if port.state is None]
         if not set(needed) <= sensors.keys() <= ports.keys():
             raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(needed)}")
@@ -121,7 +119,7 @@ class Model:
                 self._once.load_window(name, window)
             self._once.run()
             outputs, labels = decode(self._once.tensors, self.manifest.outputs)
-            let_through = weighing.read() if weighing is not None else None
+            let_through, in_force = (None, None) if weighing is None else (weighing.read(), weighing.in_force)
         return Prediction(
             t_ns=0,
             outputs=outputs,
@@ -131,7 +129,7 @@ class Model:
             latency_ns=perf_counter_ns() - begin,
             model=self.id,
             gates=let_through,
-            weights=weighing.in_force if weighing is not None else None,
+            weights=in_force,
         )
 
     def _window(self, name: str, data: object) -> Array:

@@ -6,7 +6,7 @@ without one that is missing or told twice, also where the two threads are not eq
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Condition, Lock, RLock
 from time import monotonic
 from types import TracebackType

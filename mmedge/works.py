@@ -15,7 +15,7 @@ from mmedge.decide import Decider
 from mmedge.distance import Distances
 from mmedge.errors import InputError
 from mmedge.feeds import FrontEnd, front_end
-from mmedge.gates import parse_weights
+from mmedge.gates import parse_weights, shut_out
 from mmedge.health import Health
 from mmedge.ladder import Ladder
 from mmedge.manifest import Manifest
@@ -136,7 +136,7 @@ class Works:
             self.decider.attribute = self.attribution
         if parts.baseline is not None and manifest.calibration:
             self.decider.observers.append(Distances(parts.baseline(), head, self.health))
-        self._engine: Engine
+        self._engine: Concurrent | Serial
         if options.live:
             deadline_ns = None if options.deadline_ms is None else int(options.deadline_ms * 1e6)
             timing = Timing(tick=tick, deadline_ns=deadline_ns, clock=options.clock)
@@ -188,7 +188,8 @@ class Works:
         limits = parse_max_age(options.max_age_ms, self.branches)
         policies = merge_policies(self.manifest.policies, options.policies, limits, self.branches)
         means = {}
-        if wanted := [name for name, policy in policies.items() if "mean" in policy.missing]:
+        shut_out(policies, self.manifest.gates)
+        if wanted := [name for name, policy in policies.items() if {"mean", "reweight"} & set(policy.missing)]:
             if baseline is None:
                 raise InputError(f"the policy of {wanted[0]} needs its mean embedding; open the stream of a bundle")
             read = baseline()

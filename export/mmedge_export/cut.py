@@ -10,7 +10,7 @@ from mmedge.errors import SpecError
 from mmedge.gates import GATE_WEIGHTS, Gates
 from mmedge.manifest import Port, TensorSpec
 from mmedge.types import Array
-from mmedge_export.gates.find import Weighed, weigh_gates
+from mmedge_export.gates.find import NO_WEIGHTS, Weighed, weigh_gates
 from mmedge_export.graph import extract, tensor_specs
 from mmedge_export.spec import DeclaredGates
 from mmedge_export.split import PlannedStage, SplitPlan, plan_split
@@ -132,4 +132,4 @@ def _with_weights(
     why = "its gates lie inside of encoders, which would have to run at every decision"
     if declared is not None:
         raise SpecError(f"outputs.{declared.output} is said to be gates, which cannot be used: {why}")
-    return plan, Weighed(model=model, note=f"no weights of modalities: {why}")
+    return plan, Weighed(model=model, note=f"{NO_WEIGHTS}: {why}")

@@ -212,7 +212,11 @@ def _gates(tables: Mapping[str, Mapping[str, Any]], ports: Mapping[str, Port]) -
         if found is not None:
             raise SpecError(f"outputs.{found.output} and outputs.{name} have gates; expected one output that does")
         given = table["gates"]
-        if type(given) is not list or any(given.count(port) > 1 or port not in sensors for port in given) or not given[1:]:
+        if (
+            type(given) is not list
+            or any(given.count(port) > 1 or port not in sensors for port in given)
+            or not given[1:]
+        ):
             raise SpecError(f"outputs.{name}.gates = {given} is not a list of several of {', '.join(sensors)}")
         found = DeclaredGates(output=name, ports=tuple(given))
     return found

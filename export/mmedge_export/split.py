@@ -60,7 +60,7 @@ def plan_split(
     Args:
         model: A checked model with static shapes.
         states: Those of its inputs that are fed back from its outputs.
-        weights: Those of its inputs that no sensor gives, and the ports that they count for: what reads them works where
+        weights: Those of its inputs that no sensor gives, and the ports that they count for: what reads them is where
             these meet.
 
     Returns:

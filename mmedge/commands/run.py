@@ -12,7 +12,7 @@ from typing import IO, Any
 import click
 
 from mmedge.commands.live_console import counted, stopped_by_signals, telling
-from mmedge.commands.policy_options import parse_ages, parse_policies
+from mmedge.commands.policy_options import parse_numbers, parse_policies
 from mmedge.commands.watching import logged, metered, tell_sensor, viewed, watch_options
 from mmedge.decode import to_plain_outputs
 from mmedge.errors import InputError, MmedgeError, ShortSourceError
@@ -26,6 +26,7 @@ from mmedge.types import NS, Array, Prediction
 
 __all__ = ["describe", "run_command", "to_json_line"]
 
+TOLD = ("attribution", "gates", "weights")  # of a prediction, where it has them
 LARGE = 1e6
 SHOWN_VALUES = 3  # of a vector, on a line for people
 
@@ -48,6 +49,7 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 @click.option("--variant", default="auto", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
 @click.option("--policy", multiple=True, help="While a sensor is missing: sound=hold,mean,abstain; may be repeated.")
 @click.option("--max-age", multiple=True, help="When it is missing: sound=300, in milliseconds; may be repeated.")
+@click.option("--weight", multiple=True, help="Turn a sensor down, in a head with gates: sound=0.5; may be repeated.")
 @click.option("--attribution", type=int, help="Say of every n-th decision how much each sensor contributed (JSON).")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
 @watch_options
@@ -61,15 +63,18 @@ def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) 
         _refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
     stream = {
         "policies": parse_policies(options.pop("policy")),
-        "max_age_ms": parse_ages(options.pop("max_age")) or None,
+        "max_age_ms": parse_numbers(options.pop("max_age"), "--max-age", "sound=300, in milliseconds") or None,
         "attribution": options.pop("attribution"),
     }
+    weights = parse_numbers(options.pop("weight"), "--weight", "sound=0.5")
     log, metrics, view, view_host = (options.pop(name) for name in ("log", "metrics", "view", "view_host"))
     with ExitStack() as stack:
         stack.enter_context(logged(log))
         model = stack.enter_context(load(bundle, variant=variant))
         run: Run | LiveRun = open_run(model, stream=stream, **options)
         stack.callback(run.close)
+        if weights:
+            run.stream.reweight(weights)
         if isinstance(run, LiveRun):
             stack.enter_context(stopped_by_signals(run.stop))
             stack.enter_context(telling(run.arrivals, tell_sensor if log else None))
@@ -97,7 +102,7 @@ def to_json_line(prediction: Prediction, manifest: Manifest) -> str:
             "fresh": prediction.fresh,
             "latency_ns": prediction.latency_ns,
             "degraded": prediction.degraded,
-            **({} if prediction.attribution is None else {"attribution": prediction.attribution}),
+            **{name: told for name in TOLD if (told := getattr(prediction, name)) is not None},
         }
     )
 

@@ -154,13 +154,17 @@ def two(form: str) -> nn.Module:
     return Two(form)
 
 
-def spec_text(form: str = "", gates: str = "") -> str:
+EVENT = '[outputs.event]\ntask = "classification"\nlabels = ["a", "b", "c"]\nactivation = "softmax"\n'
+
+
+def spec_text(form: str = "", more: str = "") -> str:
     """Of one form, or of all."""
-    names = list(SIZES)[: 2 if form else 3]
     inputs = "".join(
-        f'[inputs.{name}]\nmodality = "tensor"\nshape = [{SIZES[name]}]\nrate_hz = 50\n' for name in names
+        f'[inputs.{name}]\nmodality = "tensor"\nshape = [{size}]\nrate_hz = 50\n'
+        for name, size in list(SIZES.items())[: 2 if form else 3]
     )
-    factory = f'factory = "gate_models:two"\n[model.arguments]\nform = "{form}"\n' if form else 'factory = "gate_models:every"\n'
-    event = '[outputs.event]\ntask = "classification"\nlabels = ["a", "b", "c"]\nactivation = "softmax"\n'
-    own = "".join(f'[outputs.scores_{each}]\ntask = "raw"\n[outputs.gates_{each}]\ntask = "raw"\n' for each in FORMS)
-    return f'[model]\nname = "gated"\n{factory}{inputs}' + (f'{event}[outputs.gates]\ntask = "raw"\n{gates}\n' if form else own)
+    name, arguments = ("two", f'[model.arguments]\nform = "{form}"\n') if form else ("every", "")
+    names = ["gates"] if form else [f"{kind}_{each}" for each in FORMS for kind in ("scores", "gates")]
+    raw = "".join(f'[outputs.{each}]\ntask = "raw"\n' for each in names)
+    model = f'[model]\nname = "gated"\nfactory = "gate_models:{name}"\n{arguments}'
+    return f"{model}{inputs}{EVENT if form else ''}{raw}{more}"

@@ -124,7 +124,8 @@ def test_gates_that_a_spec_names_are_taken(every, tmp_path, form):
 
 
 @pytest.mark.parametrize(
-    ("form", "ports"), [("crossed", ["audio", "image"]), ("experts", ["image", "audio"]), ("softmax", ["image", "audio"])]
+    ("form", "ports"),
+    [("crossed", ["audio", "image"]), ("experts", ["image", "audio"]), ("softmax", ["image", "audio"])],
 )
 def test_a_spec_that_says_what_is_not_so_is_refused(every, tmp_path, form, ports):
     with pytest.raises(SpecError, match=f"gates_{form} is said to be gates of {', '.join(ports)}"):

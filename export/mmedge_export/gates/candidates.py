@@ -176,7 +176,9 @@ def _joined(
                 return
             owned[port] = candidate.tensors[0]
     if owned:
-        plain = Candidate(kind="sigmoid", tensors=tuple(owned.values()), axis=None, size=len(owned), ports=(), outputs=())
+        plain = Candidate(
+            kind="sigmoid", tensors=tuple(owned.values()), axis=None, size=len(owned), ports=(), outputs=()
+        )
         yield _through(graph, inputs, sensors, plain)
 
 

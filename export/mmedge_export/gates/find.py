@@ -16,8 +16,9 @@ from mmedge_export.gates.surgery import weighed
 from mmedge_export.graph import tensor_specs
 from mmedge_export.spec import DeclaredGates
 
-__all__ = ["Weighed", "weigh_gates"]
+__all__ = ["NO_WEIGHTS", "Weighed", "weigh_gates"]
 
+NO_WEIGHTS = "no weights of modalities"
 MOST_TRIED = 8  # each is run some dozen times
 Samples = Sequence[Mapping[str, Array]]
 
@@ -38,7 +39,11 @@ class Weighed:
 
 
 def weigh_gates(
-    model: onnx.ModelProto, sensors: Collection[str], samples: Samples, folder: Path, declared: DeclaredGates | None = None
+    model: onnx.ModelProto,
+    sensors: Collection[str],
+    samples: Samples,
+    folder: Path,
+    declared: DeclaredGates | None = None,
 ) -> Weighed:
     """Find the gates over the sensors, prove which is whose, and give them weights.
 
@@ -75,18 +80,16 @@ def weigh_gates(
         if declared is not None:
             what = f"outputs.{declared.output} is said to be gates of {', '.join(declared.ports)}"
             raise SpecError(f"{what}; {why or 'it is made of no softmax or sigmoid that is multiplied with them'}")
-        return Weighed(model=model, note=why and f"no weights of modalities: {why}")
+        return Weighed(model=model, note=why and f"{NO_WEIGHTS}: {why}")
     (candidate, owner), names = proved[0], {GATE_WEIGHTS, GATE_VALUES}
     if taken := names & {*specs, *(name for node in model.graph.node for name in node.output)}:
-        return Weighed(model=model, note=f"no weights of modalities: the model has a tensor {min(taken)} already")
+        return Weighed(model=model, note=f"{NO_WEIGHTS}: the model has a tensor {min(taken)} already")
     ports = tuple(name for name in sensors if name in owner)
     changed = weighed(model, candidate, owner, ports, specs[candidate.tensors[0]].shape)
     return Weighed(model=changed, gates=Gates(kind=candidate.kind, ports=ports))
 
 
-def _why(
-    tried: Sequence[Candidate], proved: Sequence[object], specs: Mapping[str, TensorSpec], failures: str
-) -> str:
+def _why(tried: Sequence[Candidate], proved: Sequence[object], specs: Mapping[str, TensorSpec], failures: str) -> str:
     """Why nothing is used; "" if nothing looks like gates."""
     if not tried:
         return ""
@@ -94,5 +97,7 @@ def _why(
     where = f"{', '.join(first.tensors)} {list(specs[first.tensors[0]].shape)}"
     if len(proved) > 1 or len(tried) > MOST_TRIED:
         count = len(proved) if len(proved) > 1 else len(tried)
-        return f"{count} sets of gates in the head, which cannot be told apart; say which with gates = [...] of an output"
+        return (
+            f"{count} sets of gates in the head, which cannot be told apart; say which with gates = [...] of an output"
+        )
     return f"the head has gates ({where}), and it could not be proved which of them scales which sensor{failures}"

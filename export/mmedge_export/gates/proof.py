@@ -86,9 +86,7 @@ def shows(
     write_beside(extract(model, range(len(model.graph.node)), candidate.tensors, [name], "shown"), path)
     open_gates = [{gate for gate, port in enumerate(owner) if port != shut} for shut in ports]
     made = run_isolated(path, [_given(candidate, specs, gates) for gates in open_gates])[name]
-    return all(
-        not values[..., i].any() and np.delete(values, i, -1).all() for i, values in enumerate(made)
-    )
+    return all(not values[..., i].any() and np.delete(values, i, -1).all() for i, values in enumerate(made))
 
 
 def _felt(

@@ -9,6 +9,7 @@ alone can be shut out without dividing by zero.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,7 +31,7 @@ class _Nodes:
     constants: list[onnx.TensorProto] = field(default_factory=list)
     count: int = 0
 
-    def add(self, operator: str, *inputs: str | Array, made: str = "", **attributes: int) -> str:
+    def add(self, operator: str, *inputs: str | Array, made: str = "", **attributes: Any) -> str:
         names = [given if isinstance(given, str) else self._constant(given) for given in inputs]
         name, self.count = f"{self.prefix}.{self.count}", self.count + 1
         self.nodes.append(helper.make_node(operator, names, [made or name], name=name, **attributes))
@@ -95,9 +96,7 @@ def _logarithms(nodes: _Nodes, gates: Candidate, places: Sequence[int], rank: in
     return nodes.add("Sub", first, second)
 
 
-def _along(
-    nodes: _Nodes, weights: str, places: Sequence[int], rank: int, axis: int | None, number: int = 0
-) -> str:
+def _along(nodes: _Nodes, weights: str, places: Sequence[int], rank: int, axis: int | None, number: int = 0) -> str:
     """Weights [P] in the order of the gates along an axis; without an axis, the one of a gate [1]."""
     if axis is None:
         return nodes.add("Gather", weights, np.array([places[number]], np.int64))

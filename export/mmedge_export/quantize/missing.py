@@ -1,4 +1,4 @@
-"""What is left of each output while one sensor is missing and its mean embedding stands in."""
+"""What is left of each output while one sensor is missing: its mean embedding stands in, or its gate is shut."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,8 +6,9 @@ import numpy as np
 
 from mmedge.backends.ort import OrtSession
 from mmedge.branches import shares
+from mmedge.gates import GATE_WEIGHTS
 from mmedge.manifest import Manifest
-from mmedge.policies import PolicyScore
+from mmedge.policies import PolicyScore, Step
 from mmedge.types import Array
 from mmedge_export.quantize.runner import run_stage
 from mmedge_export.quantize.score import Budget, Loss, losses
@@ -17,13 +18,13 @@ __all__ = ["missing_table", "score_missing"]
 
 Tensors = Mapping[str, Array]
 ALL = Budget(drop=1.0, error=1.0)  # nothing is refused here
-HEADER = ("while this sensor is missing", "output", "score", "windows", "with every sensor", "without it")
+HEADER = ("while this sensor is missing", "step", "output", "score", "windows", "with every sensor", "without it")
 
 
 def score_missing(
     manifest: Manifest, graphs: Mapping[str, bytes], windows: Windows, tensors: Tensors, means: Tensors
 ) -> tuple[PolicyScore, ...]:
-    """The step "mean" of every policy, by truth where there is some, else by agreement with the whole model.
+    """The steps "mean" and "reweight" of every policy, by truth if there is some, else by agreement with the whole model.
 
     Args:
         manifest: Of the bundle.
@@ -47,14 +48,19 @@ def score_missing(
         for name in names:
             masked[name] = np.broadcast_to(means[name].astype(tensors[name].dtype), tensors[name].shape)
         made = _run_head(manifest, sessions, windows, masked)
-        scores += [_score(port, loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
+        scores += [_score(port, "mean", loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
+        if manifest.gates is not None and port in manifest.gates.ports:
+            masked[GATE_WEIGHTS] = tensors[GATE_WEIGHTS] * [float(name != port) for name in manifest.gates.ports]
+            masked[GATE_WEIGHTS] = masked[GATE_WEIGHTS].astype(np.float32)
+            made = _run_head(manifest, sessions, windows, masked)
+            scores += [_score(port, "reweight", loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
     return tuple(scores)
 
 
-def _score(port: str, loss: Loss) -> PolicyScore:
+def _score(port: str, step: Step, loss: Loss) -> PolicyScore:
     return PolicyScore(
         port=port,
-        step="mean",
+        step=step,
         output=loss.output,
         metric=loss.metric.replace("as fp32", "as with every sensor").replace("against fp32", "against every sensor"),
         windows=loss.windows,
@@ -66,7 +72,7 @@ def _score(port: str, loss: Loss) -> PolicyScore:
 
 def missing_table(scores: Sequence[PolicyScore]) -> list[str]:
     """The scores in Markdown."""
-    rows = [[s.port, s.output, s.metric, str(s.windows), s.shown(s.whole), s.shown(s.score)] for s in scores]
+    rows = [[s.port, s.step, s.output, s.metric, str(s.windows), s.shown(s.whole), s.shown(s.score)] for s in scores]
     return [f"| {' | '.join(line)} |" for line in (list(HEADER), ["---"] * len(HEADER), *rows)]
 
 

@@ -1,0 +1,307 @@
+"""A bundle whose head has gates: read and turned by hand and by policy, quantized, attributed, swapped."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Thread
+from typing import NamedTuple
+
+import gate_models
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from mmedge_export.checkpoint import save_checkpoint
+from mmedge_export.pipeline import ExportOptions, export
+from mmedge_export.quantize.make import QuantizeOptions, quantize
+from mmedge_export.quantize.produce import Choice
+from mmedge_export.quantize.score import Budget
+from mmedge_export.spec import read_spec
+
+import mmedge
+from mmedge.bundle import open_bundle
+from mmedge.commands.check import replay_golden
+from mmedge.commands.inspect import inspect_command
+from mmedge.errors import BundleError, ClosedError, InputError, SpecError
+from mmedge.manifest import read_manifest
+from mmedge.types import NS
+
+WINDOWS = 24
+POLICY = '[policies.audio]\nmax_age_ms = 50\nmissing = ["reweight", "abstain"]\n'
+Arrays = dict[str, np.ndarray]
+
+
+class Gated(NamedTuple):
+    """A bundle, the model that it was made from, and sensor data with labels."""
+
+    path: Path
+    model: torch.nn.Module
+    data: Arrays
+
+    def sample(self, number: int) -> Arrays:
+        return {name: self.data[name][number] for name in ("image", "audio")}
+
+    def torch(self, number: int, weights: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and gates in float64."""
+        given = [torch.from_numpy(values)[None].double() for values in self.sample(number).values()]
+        each = torch.tensor([weights.get(name, 1.0) for name in ("image", "audio")], dtype=torch.float64)
+        scores, gates = self.model.gated(*given, weights=each)
+        return torch.softmax(scores, 1)[0].detach().numpy(), gates[0].detach().numpy()
+
+
+def made(folder: Path, form: str, more: str = "") -> Gated:
+    torch.manual_seed(7)
+    model, random = gate_models.two(form).eval(), np.random.default_rng(7)
+    data = {
+        name: random.normal(size=(WINDOWS, gate_models.SIZES[name])).astype(np.float32) for name in ("image", "audio")
+    }
+    with torch.inference_mode():
+        scores, _ = model(torch.from_numpy(data["image"]), torch.from_numpy(data["audio"]))
+    data["label/event"] = scores.argmax(1).numpy()
+    np.savez(folder / "samples.npz", **data)
+    save_checkpoint(folder / "gated.safetensors", model, gate_models.spec_text(form, more))
+    export(folder / "gated.safetensors", folder / "gated.mmedge", ExportOptions(samples=folder / "samples.npz"))
+    return Gated(folder / "gated.mmedge", model.double(), data)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory) -> Gated:
+    return made(tmp_path_factory.mktemp("stacked"), "stacked", POLICY)
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory) -> Gated:
+    """Each gate looks at its own sensor alone, and the spec says which they are."""
+    spec = gate_models.spec_text
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        named = spec("own").replace("[outputs.gates]\n", '[outputs.gates]\ngates = ["image", "audio"]\n')
+        patch.setattr(gate_models, "spec_text", lambda *_: named)
+        return made(folder, "own")
+
+
+def push(stream, gated: Gated, numbers, ports=("image", "audio")):
+    for i in numbers:
+        for port in ports:
+            stream.push_tensor(gated.sample(i % WINDOWS)[port], i * NS // 50, port=port)
+    return stream.poll()
+
+
+def test_a_bundle_says_what_its_head_has_and_its_golden_replay_holds(gated, private):
+    for bundle, kind in ((gated, "softmax"), (private, "sigmoid")):
+        manifest = open_bundle(bundle.path).manifest
+        assert (manifest.gates.kind, manifest.gates.ports) == (kind, ("image", "audio"))
+        assert {"image", "audio", "head"} == {stage.name for stage in manifest.stages}
+        assert manifest.macs["head"] < 0.2 * sum(manifest.macs.values())
+        assert all(row.holds for row in replay_golden(open_bundle(bundle.path)))
+
+
+@pytest.mark.parametrize("weights", [{}, {"audio": 0.5}, {"image": 0.0}, {"image": 0.25, "audio": 2.0}])
+@pytest.mark.parametrize("which", ["gated", "private"])
+def test_inference_with_weights_is_what_torch_makes_of_its_weighed_gates(request, which, weights):
+    bundle = request.getfixturevalue(which)
+    with mmedge.load(bundle.path) as model:
+        for number in range(3):
+            told = model.infer(**bundle.sample(number), weights=weights)
+            event, gates = bundle.torch(number, weights)
+            np.testing.assert_allclose(told.outputs["event"], event, atol=2e-6)  # float32 of values of about one
+            np.testing.assert_allclose(told.outputs["gates"], gates, atol=2e-6)
+            np.testing.assert_allclose(list(told.gates.values()), gates, atol=2e-6)
+            assert told.weights == ({"image": 1.0, "audio": 1.0} | weights if weights else None)
+            assert model.infer(**bundle.sample(number)).weights is None
+
+
+@pytest.mark.parametrize("which", ["gated", "private"])
+def test_a_sensor_that_weighs_nothing_says_nothing(request, which):
+    bundle = request.getfixturevalue(which)
+    with mmedge.load(bundle.path) as model:
+        first, second = (
+            model.infer(image=bundle.sample(0)["image"], audio=bundle.sample(i)["audio"], weights={"audio": 0})
+            for i in (0, 1)
+        )
+        other = model.infer(image=bundle.sample(1)["image"], audio=bundle.sample(0)["audio"], weights={"audio": 0})
+    np.testing.assert_array_equal(first.outputs["event"], second.outputs["event"])
+    assert (first.outputs["event"] != other.outputs["event"]).all()
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_stream_weighs_sensors_anew_from_the_next_tick_on(gated, live):
+    with mmedge.load(gated.path) as model, model.stream("any", live=live, max_age_ms=10_000) as stream:
+        if not live:
+            before = push(stream, gated, [0])[-1]
+            assert before.weights is None
+            assert sum(before.gates.values()) == pytest.approx(1)
+        turned = Thread(target=stream.reweight, args=({"audio": 0.5},))
+        turned.start()
+        turned.join()
+        push(stream, gated, [0, 0])
+        seen = next(iter(stream)) if live else stream.reweight({"audio": 0.5}) or push(stream, gated, [1])[-1]
+        assert seen.weights == {"image": 1.0, "audio": 0.5}
+        if not live:
+            np.testing.assert_allclose(seen.outputs["event"], gated.torch(1, {"audio": 0.5})[0], atol=2e-6)
+            stream.reweight({})
+            last = push(stream, gated, [1])[-1]
+            assert last.weights is None
+            np.testing.assert_allclose(last.outputs["event"], gated.torch(1, {})[0], atol=2e-6)
+    with pytest.raises(ClosedError, match="closed"):
+        stream.reweight({"audio": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        ({"sonar": 0.5}, "weights name 'sonar'; the head has gates of image, audio"),
+        ({"audio": -0.5}, "the weight of audio is -0.5; expected 0, or a number from 0.001 to 1000"),
+        ({"audio": float("nan")}, "the weight of audio is nan"),
+        ({"audio": float("inf")}, "the weight of audio is inf"),
+        ({"audio": True}, "the weight of audio is True"),
+        ({"audio": 1e-30}, "expected 0, or a number from 0.001"),
+        ({"image": 0, "audio": 0}, "the weights of image, audio are all 0"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused_and_change_nothing(gated, weights, told):
+    with mmedge.load(gated.path) as model, model.stream("any") as stream:
+        stream.reweight({"audio": 0.5})
+        with pytest.raises(InputError, match=told):
+            stream.reweight(weights)
+        assert push(stream, gated, [0])[-1].weights == {"image": 1.0, "audio": 0.5}
+        with pytest.raises(InputError, match=told):
+            model.infer(**gated.sample(0), weights=weights)
+
+
+def test_a_model_without_gates_refuses_weights(reference_bundle):
+    with mmedge.load(reference_bundle) as model, model.stream() as stream:
+        stream.reweight({})
+        with pytest.raises(InputError, match="audio cannot be weighed: the model's head has no gates"):
+            stream.reweight({"audio": 0.5})
+        with pytest.raises(InputError, match="the policy of audio is to reweight, and the head has no gate of it"):
+            model.stream(policies={"audio": ["reweight"]})
+
+
+def test_quantized_variants_take_weights_too(gated, tmp_path):
+    bundle = Path(shutil.copytree(gated.path, tmp_path / "gated.mmedge"))
+    np.savez(tmp_path / "clips.npz", **gated.data)
+    choice = Choice(budget=Budget(drop=1.0, error=1.0), ship_slower=True)
+    variants = ("int8-cpu", "int8-trt", "fp16")
+    quantize(
+        bundle, QuantizeOptions(calibration=tmp_path / "clips.npz", variants=variants, choice=choice), lambda _: None
+    )
+    kept = open_bundle(bundle).manifest
+    assert {score.step for score in kept.scores} == {"mean", "reweight"}
+    assert set(variants) <= kept.variants.keys()
+    for variant in variants:
+        assert all(row.holds for row in replay_golden(open_bundle(bundle), "onnxruntime-cpu", variant))
+        with mmedge.load(bundle, backend="onnxruntime-cpu", variant=variant) as model:
+            for weights in ({"audio": 0.25}, {"image": 0.0}):
+                told = model.infer(**gated.sample(0), weights=weights)
+                event, gates = gated.torch(0, weights)
+                np.testing.assert_allclose(told.outputs["event"], event, atol=0.05)  # of what eight bits leave
+                np.testing.assert_allclose(list(told.gates.values()), gates, atol=0.05)
+
+
+def test_the_policy_to_reweight_reproduces_its_score_on_replay(gated):
+    manifest = open_bundle(gated.path).manifest
+    (score,) = (s for s in manifest.scores if (s.port, s.step, s.output) == ("audio", "reweight", "event"))
+    assert (score.truth, score.windows, score.whole) == (True, WINDOWS, 1.0)
+    right = 0
+    with mmedge.load(gated.path) as model:
+        for i in range(WINDOWS):
+            with model.stream("any") as stream:
+                stream.push_tensor(gated.sample(i)["image"], 0, port="image")
+                stream.push_tensor(gated.sample(i)["image"], NS, port="image")  # and nothing is heard for a second
+                told = stream.poll()[-1]
+            assert told.weights == {"image": 1.0, "audio": 0.0}
+            assert told.degraded == ("audio: nothing came yet; its gate is shut",)
+            np.testing.assert_allclose(told.outputs["event"], gated.torch(i, {"audio": 0.0})[0], atol=2e-6)
+            right += told.outputs["event"].argmax() == gated.data["label/event"][i]
+    assert right / WINDOWS == score.score
+
+
+def test_with_every_gate_shut_there_is_no_answer(gated):
+    with mmedge.load(gated.path) as model, model.stream("any", policies={"audio": ["reweight"]}) as stream:
+        stream.reweight({"image": 0})
+        (told,) = push(stream, gated, [0], ["image"])
+        assert told.abstained
+        assert "gates: every sensor that is left weighs 0; no answer" in told.degraded
+        assert told.gates is None
+        healthy = push(stream, gated, [1])[-1]
+        assert healthy.weights == {"image": 0.0, "audio": 1.0}
+        assert not healthy.degraded
+
+
+def test_attribution_is_of_the_decision_with_its_weights(gated):
+    with mmedge.load(gated.path) as model, model.stream("any", attribution=1) as stream:
+        plain = push(stream, gated, [0])[-1].attribution["event"]
+        stream.reweight({"audio": 0})
+        shut = push(stream, gated, [0])[-1].attribution["event"]
+        stream.reweight({})
+        again = push(stream, gated, [0])[-1].attribution["event"]
+    assert plain["audio"] != 0
+    assert shut["audio"] == 0
+    assert shut["image"] != plain["image"]
+    assert again == plain
+
+
+def test_a_swap_keeps_weights_and_refuses_a_model_that_cannot(gated, tmp_path):
+    torch.manual_seed(8)
+    without = tmp_path / "experts.safetensors"
+    save_checkpoint(without, gate_models.two("experts").eval(), gate_models.spec_text("experts"))
+    export(without, tmp_path / "experts.mmedge", ExportOptions(random_samples=True))
+    with mmedge.load(gated.path) as model, mmedge.load(tmp_path / "experts.mmedge") as other:
+        with model.stream("tensor" if False else "50hz", live=True, clock=lambda: 0) as stream:
+            stream.reweight({"audio": 0.5})
+            with pytest.raises(InputError, match="audio cannot be weighed: the model's head has no gates"):
+                mmedge.Swap(stream, other)
+            with mmedge.Swap(stream, model) as swap:
+                stream.reweight({"audio": 0.25})
+                works = swap._works
+                assert [each.decider.weighing.wanted["audio"] for each in works] == [0.25, 0.25]
+            stream.reweight({})
+            with mmedge.Swap(stream, other), pytest.raises(InputError, match="cannot be weighed"):
+                stream.reweight({"audio": 0.5})
+
+
+def test_inspect_says_what_has_gates(gated):
+    told = CliRunner().invoke(inspect_command, [str(gated.path)])
+    assert told.exit_code == 0, told.output
+    assert "head has gates of image, audio (softmax)" in told.output
+    assert "reweight" in told.output
+
+
+def test_a_policy_that_needs_gates_is_refused_where_there_are_none(tmp_path):
+    path = tmp_path / "experts.safetensors"
+    save_checkpoint(path, gate_models.two("experts").eval(), gate_models.spec_text("experts", POLICY))
+    with pytest.raises(SpecError, match="the policy of audio is to reweight.*could not be proved which"):
+        export(path, tmp_path / "experts.mmedge", ExportOptions(random_samples=True))
+    assert not (tmp_path / "experts.mmedge").exists()
+
+
+@pytest.mark.parametrize(
+    ("gates", "told"),
+    [
+        ('["image"]', "is not a list of several of image, audio"),
+        ('["image", "sonar"]', "is not a list of several of image, audio"),
+        ('["image", "image"]', "is not a list of several of image, audio"),
+        ('"image"', "is not a list of several of image, audio"),
+    ],
+)
+def test_a_spec_names_the_sensors_of_its_gates(gates, told):
+    text = gate_models.spec_text("own")
+    with pytest.raises(SpecError, match=told):
+        read_spec(text.replace("[outputs.gates]\n", f"[outputs.gates]\ngates = {gates}\n"), "SPEC.toml")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"gates": {"kind": "softmax", "ports": ["image"]}}, "gates are of several ports, each once"),
+        ({"gates": {"kind": "softmax", "ports": ["image", "sonar"]}}, "sonar"),
+        ({"gates": {"kind": "tanh", "ports": ["image", "audio"]}}, "gates.kind is 'tanh'"),
+        ({"gates": None}, "reads 'modality_weights', which nothing before it makes"),
+    ],
+)
+def test_a_manifest_whose_gates_do_not_fit_is_refused(gated, changed, told):
+    document = json.loads((gated.path / "manifest.json").read_text()) | changed
+    with pytest.raises(BundleError, match=told):
+        read_manifest(json.dumps(document), "manifest.json")
