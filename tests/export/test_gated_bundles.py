@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from typing import NamedTuple
 
 import gate_models
@@ -81,11 +82,11 @@ def private(tmp_path_factory) -> Gated:
         return made(folder, "own")
 
 
-def push(stream, gated: Gated, numbers, ports=("image", "audio")):
-    for i in numbers:
-        for port in ports:
-            stream.push_tensor(gated.sample(i % WINDOWS)[port], i * NS // 50, port=port)
-    return stream.poll()
+def push(stream, gated: Gated, number: int, *, at: int, ports=("image", "audio")) -> mmedge.Prediction:
+    """The decision on one sample, ``at`` twenty milliseconds each."""
+    for port in ports:
+        stream.push_tensor(gated.sample(number)[port], at * NS // 50, port=port)
+    return stream.poll()[-1]
 
 
 def test_a_bundle_says_what_its_head_has_and_its_golden_replay_holds(gated, private):
@@ -125,27 +126,36 @@ def test_a_sensor_that_weighs_nothing_says_nothing(request, which):
     assert (first.outputs["event"] != other.outputs["event"]).all()
 
 
-@pytest.mark.parametrize("live", [False, True])
-def test_a_stream_weighs_sensors_anew_from_the_next_tick_on(gated, live):
-    with mmedge.load(gated.path) as model, model.stream("any", live=live, max_age_ms=10_000) as stream:
-        if not live:
-            before = push(stream, gated, [0])[-1]
-            assert before.weights is None
-            assert sum(before.gates.values()) == pytest.approx(1)
+def test_a_stream_weighs_sensors_anew_from_the_next_tick_on(gated):
+    with mmedge.load(gated.path) as model, model.stream("any") as stream:
+        before = push(stream, gated, 0, at=0)
+        assert before.weights is None
+        assert sum(before.gates.values()) == pytest.approx(1)
         turned = Thread(target=stream.reweight, args=({"audio": 0.5},))
         turned.start()
         turned.join()
-        push(stream, gated, [0, 0])
-        seen = next(iter(stream)) if live else stream.reweight({"audio": 0.5}) or push(stream, gated, [1])[-1]
-        assert seen.weights == {"image": 1.0, "audio": 0.5}
-        if not live:
-            np.testing.assert_allclose(seen.outputs["event"], gated.torch(1, {"audio": 0.5})[0], atol=2e-6)
-            stream.reweight({})
-            last = push(stream, gated, [1])[-1]
-            assert last.weights is None
-            np.testing.assert_allclose(last.outputs["event"], gated.torch(1, {})[0], atol=2e-6)
+        for at, weights in enumerate(({"audio": 0.5}, {"image": 0.125}, {}), 1):
+            if at > 1:
+                stream.reweight(weights)
+            told = push(stream, gated, at, at=at)
+            assert told.weights == ({"image": 1.0, "audio": 1.0} | weights if weights else None)
+            np.testing.assert_allclose(told.outputs["event"], gated.torch(at, weights)[0], atol=2e-6)
     with pytest.raises(ClosedError, match="closed"):
         stream.reweight({"audio": 0.5})
+
+
+def test_an_observer_weighs_sensors_anew_while_a_live_stream_decides(gated):
+    with mmedge.load(gated.path) as model, model.stream("any", live=True) as stream:
+        stream.observers.append(lambda told: stream.reweight({"audio": 0.5}) if told.weights is None else None)
+        told = None
+        for at in range(400):  # two seconds at most
+            for port, values in gated.sample(0).items():
+                stream.push_tensor(values, at * NS // 50, port=port)
+            sleep(0.005)
+            if told := next((each for each in stream.poll() if each.weights), None):
+                break
+    assert told.weights == {"image": 1.0, "audio": 0.5}
+    np.testing.assert_allclose(told.outputs["event"], gated.torch(0, {"audio": 0.5})[0], atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +175,7 @@ def test_weights_that_cannot_be_are_refused_and_change_nothing(gated, weights, t
         stream.reweight({"audio": 0.5})
         with pytest.raises(InputError, match=told):
             stream.reweight(weights)
-        assert push(stream, gated, [0])[-1].weights == {"image": 1.0, "audio": 0.5}
+        assert push(stream, gated, 0, at=0).weights == {"image": 1.0, "audio": 0.5}
         with pytest.raises(InputError, match=told):
             model.infer(**gated.sample(0), weights=weights)
 
@@ -221,22 +231,22 @@ def test_the_policy_to_reweight_reproduces_its_score_on_replay(gated):
 def test_with_every_gate_shut_there_is_no_answer(gated):
     with mmedge.load(gated.path) as model, model.stream("any", policies={"audio": ["reweight"]}) as stream:
         stream.reweight({"image": 0})
-        (told,) = push(stream, gated, [0], ["image"])
+        told = push(stream, gated, 0, at=0, ports=["image"])
         assert told.abstained
         assert "gates: every sensor that is left weighs 0; no answer" in told.degraded
         assert told.gates is None
-        healthy = push(stream, gated, [1])[-1]
+        healthy = push(stream, gated, 1, at=1)
         assert healthy.weights == {"image": 0.0, "audio": 1.0}
         assert not healthy.degraded
 
 
 def test_attribution_is_of_the_decision_with_its_weights(gated):
     with mmedge.load(gated.path) as model, model.stream("any", attribution=1) as stream:
-        plain = push(stream, gated, [0])[-1].attribution["event"]
+        plain = push(stream, gated, 0, at=0).attribution["event"]
         stream.reweight({"audio": 0})
-        shut = push(stream, gated, [0])[-1].attribution["event"]
+        shut = push(stream, gated, 0, at=1).attribution["event"]
         stream.reweight({})
-        again = push(stream, gated, [0])[-1].attribution["event"]
+        again = push(stream, gated, 0, at=2).attribution["event"]
     assert plain["audio"] != 0
     assert shut["audio"] == 0
     assert shut["image"] != plain["image"]
@@ -248,18 +258,25 @@ def test_a_swap_keeps_weights_and_refuses_a_model_that_cannot(gated, tmp_path):
     without = tmp_path / "experts.safetensors"
     save_checkpoint(without, gate_models.two("experts").eval(), gate_models.spec_text("experts"))
     export(without, tmp_path / "experts.mmedge", ExportOptions(random_samples=True))
-    with mmedge.load(gated.path) as model, mmedge.load(tmp_path / "experts.mmedge") as other:
-        with model.stream("tensor" if False else "50hz", live=True, clock=lambda: 0) as stream:
+    with (
+        mmedge.load(gated.path) as model,
+        mmedge.load(tmp_path / "experts.mmedge") as other,
+        model.stream("50hz") as stream,
+    ):
+        stream.reweight({"audio": 0.5})
+        with pytest.raises(InputError, match="audio cannot be weighed: the model's head has no gates"):
+            mmedge.Swap(stream, other)
+        with mmedge.Swap(stream, model) as swap:
+            stream.reweight({"audio": 0.25})
+            for at in range(3):  # the new one catches up
+                heard = push(stream, gated, 0, at=at)
+            swap.switch()
+            switched = push(stream, gated, 0, at=3)
+            assert heard.weights == switched.weights == {"image": 1.0, "audio": 0.25}
+            np.testing.assert_allclose(switched.outputs["event"], gated.torch(0, {"audio": 0.25})[0], atol=2e-6)
+        stream.reweight({})
+        with mmedge.Swap(stream, other), pytest.raises(InputError, match="cannot be weighed"):
             stream.reweight({"audio": 0.5})
-            with pytest.raises(InputError, match="audio cannot be weighed: the model's head has no gates"):
-                mmedge.Swap(stream, other)
-            with mmedge.Swap(stream, model) as swap:
-                stream.reweight({"audio": 0.25})
-                works = swap._works
-                assert [each.decider.weighing.wanted["audio"] for each in works] == [0.25, 0.25]
-            stream.reweight({})
-            with mmedge.Swap(stream, other), pytest.raises(InputError, match="cannot be weighed"):
-                stream.reweight({"audio": 0.5})
 
 
 def test_inspect_says_what_has_gates(gated):

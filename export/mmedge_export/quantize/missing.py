@@ -24,7 +24,7 @@ HEADER = ("while this sensor is missing", "step", "output", "score", "windows", 
 def score_missing(
     manifest: Manifest, graphs: Mapping[str, bytes], windows: Windows, tensors: Tensors, means: Tensors
 ) -> tuple[PolicyScore, ...]:
-    """The steps "mean" and "reweight" of every policy, by truth if there is some, else by agreement with the whole model.
+    """The steps "mean" and "reweight" of every policy, by truth if known, else by agreement with the whole model.
 
     Args:
         manifest: Of the bundle.
