@@ -62,8 +62,13 @@ class Concurrent:
             "clock_jumps": self._grid.jumps if self._grid else 0,
         }
 
-    def push(self, name: str, packet: Packet) -> None:
+    def push(self, name: str, packet: Packet, pushed_ns: int) -> None:
         """Take in a packet of a port; returns before it is encoded.
+
+        Args:
+            name: Of the port.
+            packet: The packet.
+            pushed_ns: When it was pushed, on ``perf_counter_ns``.
 
         Raises:
             InputError: It does not fit.
@@ -72,7 +77,7 @@ class Concurrent:
         if self._ended:
             raise ClosedError(f"the stream {self._ended}; open a new one with model.stream()")
         lane = self._lanes[name]
-        if lane.accept(packet):
+        if lane.accept(packet, pushed_ns):
             self._workers[name].wake()
             if self._deadlines is not None and lane.brings_ticks and self._timer is not None:
                 self._timer.wake()

@@ -1,6 +1,6 @@
 """One decision: take what each port has, run the head, hand the states on."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 from threading import Lock
@@ -48,9 +48,11 @@ class _Held:
         encoded: Which of its encodes; 0 for none of them.
         newest_ns: The end of its data.
         told_ns: The same at the previous prediction.
+        choice: What the newest tick is decided on in its place.
     """
 
     branch: Branch
+    choice: Choice
     encoded: int = 0
     newest_ns: int | None = None
     told_ns: int | None = None
@@ -98,7 +100,7 @@ class Decider:
         self._described = manifest.outputs
         self._ready = ready
         self.model = model
-        self._held = [_Held(branch) for branch in branches.values()]
+        self._held = [_Held(branch, Choice()) for branch in branches.values()]
         self._latest_ns: int | None = None
 
     def decide(self, moment: Moment, overdue: Collection[str] = (), *, in_order: bool = False) -> bool:
@@ -116,12 +118,13 @@ class Decider:
             t_ns = moment.t_ns
             if in_order and self._latest_ns is not None and abs(t_ns - self._latest_ns) <= JUMP_NS:
                 t_ns = max(t_ns, self._latest_ns)
-            choices = [self._choose(held, t_ns, overdue) for held in self._held]
-            for held, choice in zip(self._held, choices, strict=True):
-                if not self._apply(held, choice):
+            for held in self._held:
+                held.choice = self._choose(held, t_ns, overdue)
+            for held in self._held:
+                if not self._apply(held):
                     return False
             self._latest_ns = t_ns
-            prediction = self._predict(t_ns, moment.pushed_ns, choices)
+            prediction = self._predict(t_ns, moment.pushed_ns)
             self.ticks += 1
             self._ready.put(prediction)
             for observe in self.observers:
@@ -139,9 +142,9 @@ class Decider:
         held_age_ms = None if held.newest_ns is None else (t_ns - held.newest_ns) / 1e6
         return self.policy(Sensed(port, t_ns, age_ms, held_age_ms, port in overdue))
 
-    def _apply(self, held: _Held, choice: Choice) -> bool:
+    def _apply(self, held: _Held) -> bool:
         """Put into the head what was chosen; False if there is nothing yet."""
-        branch = held.branch
+        branch, choice = held.branch, held.choice
         if choice.action == "abstain" or (choice.action == "hold" and held.encoded):
             return True
         if choice.action == "replace":
@@ -166,17 +169,21 @@ class Decider:
         self.head.mark([branch.name])
         held.encoded, held.newest_ns = 0, None  # what was encoded last is taken again when it is to be used again
 
-    def _predict(self, t_ns: int, pushed_ns: int, choices: Sequence[Choice]) -> Prediction:
-        age_ms, fresh = self._ages(t_ns)
+    def _predict(self, t_ns: int, pushed_ns: int) -> Prediction:
+        age_ms: dict[str, float] = {}
+        fresh: dict[str, bool] = {}
         degraded: tuple[str, ...] = ()
         attribution, abstains, weighing = None, False, self.weighing
         silenced: tuple[str, ...] = ()
-        for held, choice in zip(self._held, choices, strict=True):
+        for held in self._held:
+            name, end_ns, choice = held.branch.name, held.newest_ns, held.choice
+            age_ms[name] = inf if end_ns is None else (t_ns - end_ns) / 1e6
+            fresh[name] = end_ns is not None and end_ns != held.told_ns
+            held.told_ns = end_ns
             if choice.reason:
-                degraded += (f"{held.branch.name}: {choice.reason}",)
+                degraded += (f"{name}: {choice.reason}",)
+                silenced += (name,) if choice.silences else ()
             abstains = abstains or choice.action == "abstain"
-            if choice.silences:
-                silenced += (held.branch.name,)
         if weighing is not None and not weighing.apply(silenced):
             degraded += ("gates: every sensor that is left weighs 0; no answer",)
             abstains = True
@@ -198,15 +205,5 @@ class Decider:
             attribution=attribution,
             model=self.model,
             gates=None if weighing is None or abstains else weighing.read(),
-            weights=None if weighing is None else weighing.in_force,
+            weights=None if weighing is None or abstains else weighing.in_force,
         )
-
-    def _ages(self, t_ns: int) -> tuple[dict[str, float], dict[str, bool]]:
-        """By port, how old its data is, and whether it is newer than at the previous prediction."""
-        age_ms, fresh = {}, {}
-        for held in self._held:
-            name, end_ns = held.branch.name, held.newest_ns
-            age_ms[name] = inf if end_ns is None else (t_ns - end_ns) / 1e6
-            fresh[name] = end_ns is not None and end_ns != held.told_ns
-            held.told_ns = end_ns
-        return age_ms, fresh

@@ -6,7 +6,7 @@ from math import exp
 import numpy as np
 
 from mmedge.manifest import Output
-from mmedge.types import Array
+from mmedge.types import FLOAT32, Array
 
 __all__ = ["activate", "decode", "to_plain_outputs"]
 
@@ -21,13 +21,14 @@ def activate(tensor: Array, output: Output) -> Array:
         tensor: [1, ...] raw values.
         output: Its description.
     """
-    values: Array = tensor[0].astype(np.float32)
+    values: Array = tensor[0].astype(FLOAT32)
     if output.activation == "softmax" and values.ndim == 1 and len(values) <= FEW:
         raw = values.tolist()
         top = max(raw)
         powers = [exp(value - top) for value in raw]
         total = sum(powers)
-        values[:] = [power / total for power in powers]
+        for place, power in enumerate(powers):
+            values[place] = power / total
     elif output.activation == "softmax":
         values -= np.maximum.reduce(values, axis=-1, keepdims=True)
         np.exp(values, out=values)
@@ -58,6 +59,9 @@ def decode(
 def _label(values: Array, output: Output) -> str | tuple[str, ...]:
     if output.task == "multilabel":
         return tuple(name for name, value in zip(output.labels, values.reshape(-1), strict=True) if value > DECIDED)
+    if values.ndim == 1 and len(values) <= FEW:
+        listed: list[float] = values.tolist()
+        return output.labels[listed.index(max(listed))]
     return output.labels[int(values.argmax())]
 
 

@@ -37,10 +37,10 @@ class Ladder:
         """What to decide on in place of one port."""
         policy = self._policies.get(sensed.port, WELL)
         ailment = self._ailing(sensed.port, sensed.t_ns)
-        old = _too_old(sensed, policy.max_age_ms)
-        if sensed.age_ms is not None and not old and (ailment is None or not ailment.sick):
-            return _used(sensed, policy.max_age_ms, ailment)
-        why = _why(sensed, ailment, old)
+        age_ms, limit_ms = sensed.age_ms, policy.max_age_ms
+        if age_ms is not None and (limit_ms is None or age_ms <= limit_ms) and (ailment is None or not ailment.sick):
+            return _used(sensed, age_ms, limit_ms, ailment)
+        why = _why(sensed, limit_ms, ailment)
         for step in policy.missing:
             if step == "hold":
                 choice = self._hold(sensed, policy, ailment, why)
@@ -70,10 +70,8 @@ class Ladder:
         return None
 
 
-def _used(sensed: Sensed, limit_ms: float | None, ailment: Ailment | None) -> Choice:
+def _used(sensed: Sensed, age_ms: float, limit_ms: float | None, ailment: Ailment | None) -> Choice:
     """Its data is good enough; what else should be said of it."""
-    age_ms = sensed.age_ms
-    assert age_ms is not None  # the caller has looked
     if limit_ms is not None and age_ms < -limit_ms:
         return Choice(reason=f"{-age_ms:.0f} ms ahead of the tick, more than {limit_ms:g} ms; its clock was set?")
     if sensed.overdue:
@@ -81,13 +79,8 @@ def _used(sensed: Sensed, limit_ms: float | None, ailment: Ailment | None) -> Ch
     return USE if ailment is None else Choice(reason=ailment.describe(sensed.t_ns))
 
 
-def _too_old(sensed: Sensed, limit_ms: float | None) -> str:
-    if limit_ms is None or sensed.age_ms is None or sensed.age_ms <= limit_ms:
-        return ""
-    return f"{sensed.age_ms:.0f} ms old, more than {limit_ms:g} ms"
-
-
-def _why(sensed: Sensed, ailment: Ailment | None, old: str) -> str:
+def _why(sensed: Sensed, limit_ms: float | None, ailment: Ailment | None) -> str:
+    """Its data is not good enough."""
     if ailment is not None and ailment.sick:
         return ailment.describe(sensed.t_ns)
-    return old or "nothing came yet"
+    return "nothing came yet" if sensed.age_ms is None else f"{sensed.age_ms:.0f} ms old, more than {limit_ms:g} ms"

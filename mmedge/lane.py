@@ -40,13 +40,16 @@ class Lane:
         self._pushing = Lock()
         self._moments: deque[Moment] = deque()
 
-    def accept(self, packet: Packet) -> bool:
+    def accept(self, packet: Packet, pushed_ns: int) -> bool:
         """Take in a packet, from any thread; whether there is work to do.
+
+        Args:
+            packet: The packet.
+            pushed_ns: When it was pushed, on ``perf_counter_ns``.
 
         Raises:
             InputError: It does not fit.
         """
-        pushed_ns = perf_counter_ns()
         with self._pushing:
             before = self._feed.accepted
             if not self._feed.accept(packet):

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from threading import Condition
+from threading import Condition, Lock
 from typing import Protocol
 
 from mmedge.types import Prediction
@@ -66,12 +66,14 @@ class Predictions:
         self.closed = False
         self._waiting: deque[Prediction] = deque()
         self._limit = limit
-        self._changed = Condition()
+        self._fetching = 0  # threads that wait in :meth:`__iter__`
+        self._lock = Lock()
+        self._changed = Condition(self._lock)
         self._error: BaseException | None = None
 
     def put(self, prediction: Prediction) -> None:
         """Add one; after :meth:`close`, it goes nowhere."""
-        with self._changed:
+        with self._lock:
             if self.closed:
                 return
             self.taken += 1
@@ -79,7 +81,8 @@ class Predictions:
                 self._waiting.popleft()
                 self.dropped += 1
             self._waiting.append(prediction)
-            self._changed.notify()
+            if self._fetching:
+                self._changed.notify()
         for observe in self.observers:
             observe(prediction)
 
@@ -89,7 +92,7 @@ class Predictions:
         Raises:
             BaseException: What :meth:`close` was given, once, when nothing is left to fetch.
         """
-        with self._changed:
+        with self._lock:
             if not self._waiting:
                 self._raise()
             ready = list(self._waiting)
@@ -98,9 +101,11 @@ class Predictions:
 
     def __iter__(self) -> Iterator[Prediction]:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._waiting and not self.closed:
+                    self._fetching += 1
                     self._changed.wait()
+                    self._fetching -= 1
                 if not self._waiting:
                     self._raise()
                     return
@@ -109,7 +114,7 @@ class Predictions:
 
     def close(self, error: BaseException | None = None) -> None:
         """Take no more; who waits is woken, and raises the error after what is ready was fetched."""
-        with self._changed:
+        with self._lock:
             if not self.closed:
                 self.closed, self._error = True, error
             self._changed.notify_all()

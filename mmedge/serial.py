@@ -6,7 +6,6 @@ order give the same predictions whatever the machine's speed.
 
 from collections.abc import Mapping
 from threading import Lock
-from time import perf_counter_ns
 
 from mmedge.branches import Branch
 from mmedge.decide import Decider, Moment
@@ -39,8 +38,13 @@ class Serial:
         """What it counts beside the feeds."""
         return {}
 
-    def push(self, name: str, packet: Packet) -> None:
+    def push(self, name: str, packet: Packet, pushed_ns: int) -> None:
         """Take in a packet of a port, and decide at the ticks that it brings.
+
+        Args:
+            name: Of the port.
+            packet: The packet.
+            pushed_ns: When it was pushed, on ``perf_counter_ns``.
 
         Raises:
             InputError: It does not fit.
@@ -49,7 +53,7 @@ class Serial:
         with self._working:
             if self._closed:
                 raise ClosedError("the stream was closed; open a new one with model.stream()")
-            self._pushed_ns = perf_counter_ns()
+            self._pushed_ns = pushed_ns
             if isinstance(packet, AudioChunk):
                 self._push_sound(self._audios[name], packet)
             else:
@@ -111,7 +115,10 @@ class Serial:
             self._fire(self._tick.at(self._next_tick - 1))
 
     def _fire(self, t_ns: int) -> None:
-        empty = [name for name, branch in self._branches.items() if not branch.feed.ready]
+        empty = []
+        for name, branch in self._branches.items():
+            if not branch.feed.ready:
+                empty.append(name)
         if empty and not self._decider.can_do_without(empty, t_ns):
             return
         for branch in self._branches.values():

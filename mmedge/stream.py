@@ -84,6 +84,7 @@ class Stream:
         self._names: dict[str, list[str]] = {}  # of the ports, by modality
         for name, port in manifest.ports.items():
             self._names.setdefault(port.modality, []).append(name)
+        self._rates_hz = {name: port.audio.rate_hz for name, port in manifest.ports.items() if port.audio}
         self.tick = parse_tick(tick, manifest)
         self.predictions = Predictions(LIVE_WAITING if options.live else SERIAL_WAITING)
         self.taps: list[Tap] = []
@@ -181,9 +182,7 @@ class Stream:
             ClosedError: The stream was closed.
         """
         name = self._port(port, "audio")
-        settings = self.works.manifest.ports[name].audio
-        assert settings is not None  # _port found an audio port
-        self._push(name, AudioChunk(samples=samples, t_ns=t_ns, rate_hz=settings.rate_hz))
+        self._push(name, AudioChunk(samples=samples, t_ns=t_ns, rate_hz=self._rates_hz[name]))
 
     def push_tensor(self, values: Array, t_ns: int, *, port: str | None = None) -> None:
         """Give what a sensor other than camera and microphone measured.

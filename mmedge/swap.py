@@ -18,7 +18,7 @@ from mmedge.gates import parse_weights
 from mmedge.journal import tell
 from mmedge.manifest import Manifest, Port
 from mmedge.pace import JUMP_NS
-from mmedge.predictions import Predictions, Valve
+from mmedge.predictions import Outlet, Predictions, Valve
 from mmedge.stream import Stream
 from mmedge.types import Packet, Prediction
 from mmedge.works import Works
@@ -36,15 +36,22 @@ class Streams(Protocol):
 
 
 class _Side:
-    """The outlet of one of the two models."""
+    """One of the two models."""
 
-    def __init__(self, swap: "Swap", index: int, valve: Valve) -> None:
-        self._swap, self._index, self.valve = swap, index, valve
+    def __init__(self, valve: Valve) -> None:
+        self.valve = valve
         self.waiting: deque[Prediction] = deque(maxlen=KEPT)  # not heard; the other one has not decided these yet
         self.error: BaseException | None = None
 
+
+class _Outlet:
+    """Where its predictions go; held by its valve alone, so that what is over is free without the collector."""
+
+    def __init__(self, swap: "Swap", index: int) -> None:
+        self._swap, self._index = swap, index
+
     def put(self, prediction: Prediction) -> None:
-        self._swap.take(self._index, prediction)
+        self._swap.take(self._index, prediction, self)
 
     def close(self, error: BaseException | None = None) -> None:
         self._swap.lose(self._index, error)
@@ -145,7 +152,7 @@ class Swap:
         self._stream = stream
         self._works: tuple[Works, ...] = (stream.works, shadow.works)
         self._begun_ns = [_work_ns(works) for works in self._works]
-        self._sides = (_Side(self, 0, stream.works.valve), _Side(self, 1, shadow.works.valve))
+        self._sides = (_Side(stream.works.valve), _Side(shadow.works.valve))
         self._compared = Comparison()
         self._changed = Condition(stream.exchanging)
         self._heard = 0
@@ -156,8 +163,8 @@ class Swap:
         self._closing = Lock()
         self._final: SwapReport | None = None
         with self._changed:
-            for side in self._sides:
-                side.valve.outlet = side
+            for index, side in enumerate(self._sides):
+                side.valve.outlet = _Outlet(self, index)
         stream.engine = _Both(self, self._works, list(stream.branches), live=stream.options.live)
 
     @property
@@ -263,11 +270,11 @@ class Swap:
     ) -> None:
         self.close()
 
-    def take(self, index: int, prediction: Prediction) -> None:
-        """What one of the models has decided, in the thread that decided."""
+    def take(self, index: int, prediction: Prediction, outlet: Outlet) -> None:
+        """What one of the models has decided, in the thread that decided, through an outlet of this swap."""
         with self._changed:
             side, t_ns = self._sides[index], prediction.t_ns
-            if side.valve.outlet is not side:  # it was on its way here when the next swap began
+            if side.valve.outlet is not outlet:  # it was on its way here when the next swap began
                 side.valve.outlet.put(prediction)
                 return
             if index == self._heard and not (self._by_time and _is_past(t_ns, side.valve.seam_ns)):

@@ -47,10 +47,13 @@ class Grid:
         self.passed_over = self.jumps = self.late = 0
 
     def work(self) -> float:
-        """Decide what is due; returns the seconds until the next tick."""
+        """Decide the next tick if it is due; returns the seconds until the one after it.
+
+        One at a time: where decisions take longer than a tick, a loop over what is due would not end.
+        """
         number, now_ns = self._following(self._clock()), self._clock()
-        while self._tick.at(number) <= now_ns:
-            t_ns = self._tick.at(number)
+        t_ns = self._tick.at(number)
+        if t_ns <= now_ns:
             due_ns = perf_counter_ns() - (now_ns - t_ns)
             if self._decider.decide(Moment(t_ns=t_ns, pushed_ns=due_ns)) and self._deadline_ns is not None:
                 self.late += perf_counter_ns() - due_ns > self._deadline_ns

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from time import monotonic_ns
+from time import monotonic_ns, perf_counter_ns
 from typing import TYPE_CHECKING, Protocol
 
 from mmedge.backends.base import Session
@@ -136,7 +136,7 @@ class Works:
             self.decider.attribute = self.attribution
         if parts.baseline is not None and manifest.calibration:
             self.decider.observers.append(Distances(parts.baseline(), head, self.health))
-        self._engine: Concurrent | Serial
+        self._engine: Serial | Concurrent
         if options.live:
             deadline_ns = None if options.deadline_ms is None else int(options.deadline_ms * 1e6)
             timing = Timing(tick=tick, deadline_ns=deadline_ns, clock=options.clock)
@@ -167,8 +167,9 @@ class Works:
             InputError: It does not fit.
             ClosedError: Used after close(), or after a thread broke.
         """
+        pushed_ns = perf_counter_ns()
         self.health.see(name, packet)  # first, as what is wrong with it matters to the ticks that it brings
-        self._engine.push(name, packet)
+        self._engine.push(name, packet, pushed_ns)
 
     def weigh(self, weights: Mapping[str, float]) -> None:
         """Weigh modalities so from the next tick on; may be called from any thread.

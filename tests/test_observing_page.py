@@ -1,12 +1,14 @@
 """The examples and the tables of docs/observing.md are held against what the program does."""
 
 import re
+from itertools import count
 from pathlib import Path
 from threading import Event, Thread
-from time import monotonic_ns, sleep
+from time import monotonic_ns
 
 import numpy as np
 import pytest
+from duo import PATIENCE_S, until
 
 import mmedge
 from mmedge.exposition import exposition
@@ -24,7 +26,7 @@ def fed(reference_bundle):
 
         def push():
             begin_ns = monotonic_ns()
-            for i in range(3000):
+            for i in count():
                 if ended.wait(0.005):
                     return
                 if i % 4 == 0:
@@ -48,14 +50,19 @@ def test_the_page_is_opened_as_it_says(reference_bundle, capsys):
 def test_a_model_is_exchanged_as_it_says(fed, reference_bundle, tmp_path, monkeypatch, capsys):
     (tmp_path / "siren-2.mmedge").symlink_to(reference_bundle)
     monkeypatch.chdir(tmp_path)
-    exec(SWAP, {"mmedge": mmedge, "stream": fed, "sleep": lambda _: sleep(0.3)})
+    page = {"mmedge": mmedge, "stream": fed}
+
+    def compared():
+        return page["swap"].report.outputs
+
+    page["sleep"] = lambda _: until(lambda: "event" in compared() and compared()["event"].ticks > 5)
+    exec(SWAP.replace("wait(10)", f"wait({PATIENCE_S})"), page)
     assert re.search(r"same label in [\d.]+ %, differs by \S+ at most", capsys.readouterr().out)
 
 
 def test_every_metric_of_the_table_is_there_and_none_is_left_out(fed):
     pytest.importorskip("prometheus_client")
-    while fed.metrics()["observed"] < 3:
-        sleep(0.01)
+    until(lambda: fed.metrics()["observed"] >= 3)
     found = fed.metrics()
     rows = [row.split(" | ") for row in re.findall(r"^\| `(.*)$", PAGE, re.MULTILINE) if "| `mmedge_" in row]
     keys = [row[0].strip("`").split(".") for row in rows]

@@ -2,11 +2,13 @@
 
 import re
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from time import monotonic_ns, sleep
 
 import numpy as np
+from duo import until
 
 import mmedge
 
@@ -18,12 +20,12 @@ class EnoughError(Exception):
     """Ends a loop that would go on for ever."""
 
 
-def on_a_thread_of_its_own(threads, give, count):
-    """Calls it so often, 10 ms apart, until the stream is closed."""
+def on_a_thread_of_its_own(threads, give):
+    """Calls it every 10 ms until the stream is closed."""
 
     def work():
         with suppress(mmedge.ClosedError):
-            for i in range(count):
+            for i in count():
                 sleep(0.01)
                 give(i)
 
@@ -38,10 +40,10 @@ def test_the_live_loop_decides_while_two_threads_push(reference_bundle, tmp_path
     picture, hop = np.zeros((24, 32, 3), np.uint8), np.zeros(320, np.float32)
 
     def on_picture(push):
-        on_a_thread_of_its_own(threads, lambda _: push(picture), 500)
+        on_a_thread_of_its_own(threads, lambda _: push(picture))
 
     def on_sound(push):
-        on_a_thread_of_its_own(threads, lambda i: push(hop, begin_ns + i * 20_000_000), 500)
+        on_a_thread_of_its_own(threads, lambda i: push(hop, begin_ns + i * 20_000_000))
 
     def act(label, age_ms, degraded):
         told.append((label, age_ms, degraded))
@@ -65,11 +67,13 @@ def test_deadline_and_counters_are_as_the_page_says(reference_bundle, tmp_path, 
         streams.append(stream)
         for i in range(9):
             stream.push_frame(np.zeros((24, 32, 3), np.uint8), 500_000_000 + i * 66_666_667)
-            sleep(0.05)
-        for i in range(60):
+            until(lambda i=i: stream.runs["image.item"] == i + 1)
+        until(lambda: stream.branches["image"].encoded)
+        for i in count():
             stream.push_audio(np.zeros(320, np.float32), i * 20_000_000)
+            if stream.totals["ticks"] >= 5:
+                return
             sleep(0.002)
-        sleep(0.1)
 
     exec(DEADLINE, {"play": play, "mmedge": mmedge})
     *lines, totals, counters = capsys.readouterr().out.splitlines()

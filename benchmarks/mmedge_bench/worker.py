@@ -95,7 +95,7 @@ def drive_live(stream: Stream, arrivals: tuple[Arrival, ...]) -> tuple[Log, list
     sleep(LINGER_S)  # until the last one is decided
     stream.close()
     watching.join()
-    log.predictions = [replace(prediction, t_ns=prediction.t_ns - begin) for prediction in log.predictions]
+    log.predictions = [prediction._replace(t_ns=prediction.t_ns - begin) for prediction in log.predictions]
     return log, should
 
 

@@ -15,7 +15,7 @@ from mmedge.features.filters import cosines, mel_weights
 from mmedge.features.frames import lead, source_samples
 from mmedge.features.mel import MelSettings
 from mmedge.features.settings import AudioSettings
-from mmedge.features.spectral import DB_PER_UNIT, frame_features
+from mmedge.features.spectral import DB_PER_UNIT, FrameFeatures
 
 __all__ = ["FrontTables", "front_tables", "mel_of"]
 
@@ -81,7 +81,9 @@ def front_tables(settings: AudioSettings) -> FrontTables:
     positions, factors = _padded(mel, settings.window_samples, (frames - 1) * mel.hop_length + width)
     weights = mel_weights(mel)
     used = weights.any(axis=0) | (mel.energy == "spectrum")
-    spectrum = np.fft.rfft(frame_features(mel).windowed(np.eye(width)), mel.n_fft)[:, used].T
+    features = FrameFeatures(mel)
+    windowed = np.concatenate([features.windowed(unit).copy() for unit in np.eye(width)[:, np.newaxis]])
+    spectrum = np.fft.rfft(windowed, mel.n_fft)[:, used].T
     rows = cosines(mel)
     if mel.energy != "none":
         rows = rows[:-1] if mel.dct == "htk" else rows[1:]

@@ -22,7 +22,7 @@ class FilterBank:
     """Overlapping filters, stored as the runs of bins under each.
 
     A product with a dense matrix would wake the threads of the BLAS for every frame, and depend on how many frames are
-    multiplied at once: this gives a frame the same bits alone and in a batch.
+    multiplied at once: ``np.add.reduceat`` gives a frame the same bits alone and in a batch.
 
     Attributes:
         bins: [K] int, the bins under filter 0, then those under filter 1, ...
@@ -33,12 +33,6 @@ class FilterBank:
     bins: npt.NDArray[np.intp]
     weights: Floats
     starts: npt.NDArray[np.intp]
-
-    def energies(self, spectrum: Floats) -> Floats:
-        """[..., bins] to [..., M]."""
-        under = spectrum.take(self.bins, -1)
-        under *= self.weights
-        return np.add.reduceat(under, self.starts, -1)
 
 
 def filter_bank(settings: MelSettings) -> FilterBank:

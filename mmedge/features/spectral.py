@@ -1,164 +1,231 @@
 """From frames of samples to log-mel rows or cepstral coefficients."""
 
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from mmedge.features.filters import cosines, filter_bank, window_function
+from mmedge.features.fourier import transform
 from mmedge.features.frames import lead
 from mmedge.features.mel import MelSettings
 
-__all__ = ["BLOCK", "FrameFeatures", "frame_features"]
+__all__ = ["DB_PER_UNIT", "FrameFeatures"]
 
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
 
-BLOCK = 256  # frames at once: keeps the intermediate arrays small, whatever the length of a recording
+AT_ONCE = 16384  # samples transformed at once: what lies between the steps stays in the cache
 
-NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+# einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
+TO_CEPSTRA = "tm,cm->tc"
 DB_PER_UNIT = {"ln": 10 / np.log(10), "log10": 10.0, "db": 1.0, "whisper": 40.0}
 
 
 class FrameFeatures:
-    """The tables of a mel front end and what is done with them; holds no state between calls.
+    """What a mel front end does with frames.
 
     Frames pass through two steps, because some conventions clamp to the maximum of the window: :meth:`rows` is what a
     frame gives by itself, :meth:`finish` what a whole window of rows needs on top. Every operation treats each frame by
     itself and in the same order, so that a frame gives the same bits alone and in a batch. Computed in float64, because
     numpy before 2.0 knows no other Fourier transform.
 
+    The arrays between the steps are kept from call to call: one thread at a time may use it.
+
     Attributes:
+        settings: The constants.
+        block: How many frames are best computed at once.
         per_window: Whether :meth:`finish` does anything.
         width: Values in a row.
     """
 
     def __init__(self, settings: MelSettings) -> None:
+        self.settings = settings
+        self.block = _frames_at_once(settings)
         self.per_window = settings.top_db > 0
         self.width = settings.mels if self.per_window else settings.values
-        self._settings = settings
-        self._lead = lead(settings)
-        window = window_function(settings)
-        self._weights, self._lagged = window.copy(), settings.preemphasis * window
-        if not self._lead:  # each frame begins anew: its first sample is emphasised by itself
-            self._weights[0] -= self._lagged[0]
-            self._lagged = self._lagged[1:]
-        self._per_sample = 1 / settings.span
-        self._floors = np.full(settings.mels, settings.floor)  # numpy is slower to take a number
-        self._bank = filter_bank(settings)
-        self._cosines = cosines(settings)
+        self._top = np.float32(settings.top_db / DB_PER_UNIT[settings.log])
+        self._works: dict[int, _Work] = {}
 
-    def rows(self, frames: Array, inside: Array | None = None) -> Array:
+    def rows(self, frames: Floats, out: Array, inside: Floats | None = None) -> None:
         """What each frame gives by itself.
 
         Args:
-            frames: [T, width] float32 or float64 of :class:`~mmedge.features.frames.FramePlan`; not changed.
+            frames: [T, width] of :class:`~mmedge.features.frames.FramePlan`; not changed.
+            out: [T, self.width], where it is written.
             inside: [T, width], 0 where a sample is padding; None for none.
-
-        Returns:
-            [T, self.width] float32, owned by the caller.
         """
-        settings = self._settings
-        # numpy takes half the time for a row of numbers that it takes for a table of one row
-        samples = (frames[0] if len(frames) == 1 else frames).astype(np.float64, copy=False)
-        energy = self._frame_energy(samples) if settings.energy == "frame" else None
-        windowed = self.windowed(samples)
-        if inside is not None and settings.last_frame == "padded":
-            windowed *= inside[:, self._lead :].reshape(windowed.shape)
-        parts = _transform(windowed, settings.n_fft).view(np.float64)  # real and imaginary, in turn
-        parts *= parts
-        spectrum = parts[..., ::2] + parts[..., 1::2]
-        if settings.energy == "spectrum":
-            energy = _log_total(spectrum, settings.floor)
-        if settings.power == 1:
-            np.sqrt(spectrum, out=spectrum)
-        rows = self._row_values(self._logarithm(self._bank.energies(spectrum)), energy)
-        return rows if rows.ndim == 2 else rows[np.newaxis]
+        if len(frames) <= self.block:
+            self._work(len(frames)).rows(frames, out, inside)
+            return
+        for start in range(0, len(frames), self.block):
+            part = slice(start, start + self.block)
+            self.rows(frames[part], out[part], None if inside is None else inside[part])
 
-    def finish(self, rows: Array) -> Array:
+    def finish(self, rows: Array, out: Array) -> None:
         """What the rows of one window become together.
 
         Args:
-            rows: [T, self.width], changed in place.
-
-        Returns:
-            [T, values] float32, the rows themselves unless they become cepstra.
+            rows: [T, self.width]; not changed.
+            out: [T, values], where it is written.
         """
         if not self.per_window:
-            return rows
-        top = np.float32(self._settings.top_db / DB_PER_UNIT[self._settings.log])
-        np.maximum(rows, rows.max() - top, out=rows)
-        return self._cepstra(rows.astype(np.float64)) if self._settings.coefficients else rows
+            out[...] = rows
+            return
+        least = np.maximum.reduce(rows, axis=None) - self._top
+        if self.settings.coefficients:
+            logs = np.maximum(rows, least).astype(np.float64)
+            out[...] = np.einsum(TO_CEPSTRA, logs, _tables(self.settings).cosines)
+        else:
+            np.maximum(rows, least, out=out)
 
-    def windowed(self, samples: Floats) -> Floats:
+    def windowed(self, frames: Floats) -> Floats:
         """Mean removed, pre-emphasised and under the window: all linear.
 
         Args:
-            samples: [T, width] of :class:`~mmedge.features.frames.FramePlan`, or [width] of one; not changed.
+            frames: [T, width] of :class:`~mmedge.features.frames.FramePlan`, at most ``block``; not changed.
 
         Returns:
-            [T, span], or [span], what is transformed.
+            [T, span], what is transformed; valid until the next call.
         """
-        lead = self._lead
-        if self._settings.remove_dc:
-            mean = np.add.reduce(samples, axis=-1) * self._per_sample
-            samples = samples - (mean if samples.ndim == 1 else mean[:, np.newaxis])
-        windowed = (samples[..., lead:] if lead else samples) * self._weights
-        if self._settings.preemphasis:
-            rest = windowed[..., 1 - lead :]
-            rest -= samples[..., :-1] * self._lagged
-        return windowed
+        return self._work(len(frames)).window(frames)
 
-    def _frame_energy(self, samples: Floats) -> Floats:
-        settings = self._settings
-        samples = samples[..., self._lead :] * settings.sample_scale
-        if settings.remove_dc:
-            samples -= np.add.reduce(samples, axis=-1, keepdims=True) / settings.span
-        return _log_total(np.square(samples), settings.floor)
+    def _work(self, count: int) -> "_Work":
+        work = self._works.get(count)
+        if work is None:
+            work = self._works[count] = _Work(self.settings, count)
+        return work
 
-    def _logarithm(self, energies: Floats) -> Floats:
-        settings = self._settings
-        if settings.floor_mode == "max":
-            np.maximum(energies, self._floors, out=energies)
-        else:
-            energies += self._floors
-        if settings.log == "ln":
-            return np.log(energies, out=energies)
-        np.log10(energies, out=energies)
-        if settings.log == "db":
-            energies *= 10
-        elif settings.log == "whisper":
-            energies += 4
-            energies /= 4
-        return energies
 
-    def _row_values(self, logs: Floats, energy: Floats | None) -> Array:
-        if self.per_window or not self._settings.coefficients:
-            return logs.astype(np.float32)
-        cepstra = self._cepstra(logs)
-        if energy is not None:
-            cepstra[..., -1 if self._settings.dct == "htk" else 0] = energy
-        return cepstra
+def _frames_at_once(settings: MelSettings) -> int:
+    return max(1, AT_ONCE // settings.n_fft)
 
-    def _cepstra(self, logs: Floats) -> Array:
-        # einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
-        cepstra: Floats = np.einsum("...m,cm->...c", logs, self._cosines)
-        return cepstra.astype(np.float32)
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Tables:
+    """The tables of a block of B frames, one after another: numpy is slower to repeat a table than to read on in it.
+
+    Those of the K bins under M filters are flat, and their places count from the first frame.
+    """
+
+    window: Floats  # [B, span]
+    lagged: Floats  # [B, span], or a sample less where each frame begins anew
+    bins: Places  # [B * K]
+    weights: Floats  # [B * K]
+    starts: Places  # [B * M]
+    floors: Floats  # [B * M]
+    cosines: Floats  # [C, M]
 
 
 @lru_cache(maxsize=8)
-def frame_features(settings: MelSettings) -> FrameFeatures:
-    """The tables of these settings, built once."""
-    return FrameFeatures(settings)
+def _tables(settings: MelSettings) -> _Tables:
+    window, bank, block = window_function(settings), filter_bank(settings), _frames_at_once(settings)
+    lagged = settings.preemphasis * window
+    if not lead(settings):  # each frame begins anew: its first sample is emphasised by itself
+        window[0] -= lagged[0]
+        lagged = lagged[1:]
+    frame = np.arange(block)[:, np.newaxis]
+    return _Tables(
+        window=np.tile(window, (block, 1)),
+        lagged=np.tile(lagged, (block, 1)),
+        bins=(frame * (settings.n_fft // 2 + 1) + bank.bins).ravel(),
+        weights=np.tile(bank.weights, block),
+        starts=(frame * len(bank.bins) + bank.starts).ravel(),
+        floors=np.full(block * settings.mels, settings.floor),
+        cosines=cosines(settings),
+    )
 
 
-def _transform(windowed: Floats, n_fft: int) -> npt.NDArray[np.complex128]:
-    if not NUMPY_2:
-        return np.fft.rfft(windowed, n_fft)
-    spectrum = np.empty((*windowed.shape[:-1], n_fft // 2 + 1), np.complex128)
-    return np.fft.rfft(windowed, n_fft, out=spectrum)  # given, it spares a sixth of the call: finding out its type
+class _Work:
+    """The calculation for T frames: its arrays, and the steps from one to the next, put together once."""
 
+    def __init__(self, settings: MelSettings, count: int) -> None:
+        self._settings = settings
+        self._lead = lead(settings)
+        self._energy = np.empty(count)
+        tables, span = _tables(settings), settings.span
+        self._window, self._lagged = tables.window[:count], tables.lagged[:count]
+        self._centred = np.empty((count, span + self._lead))
+        mean = np.empty((count, 1))
+        self._mean = mean, mean if count > 1 else mean.reshape(())  # numpy takes half the time for a single number
+        self._per_sample = np.array(1 / span)
+        self._windowed = np.empty((count, span))
+        self._before = np.empty(self._lagged.shape)
+        self._after = self._windowed[:, span - self._lagged.shape[1] :]
+        self._powers = np.empty((count, settings.n_fft // 2 + 1))
+        self._logs = np.empty((count, settings.mels))
+        self._cepstra = np.empty((count, settings.coefficients))
+        self._result = self._cepstra if settings.coefficients and not settings.top_db else self._logs
+        self._steps = (*self._to_powers(), *self._to_logs(tables), *self._to_cepstra(tables))
 
-def _log_total(powers: Floats, floor: float) -> Floats:
-    total: Floats = np.add.reduce(powers, axis=-1)
-    return np.log(np.maximum(total, floor))
+    def rows(self, frames: Floats, out: Array, inside: Floats | None) -> None:
+        """See :meth:`FrameFeatures.rows`."""
+        if self._settings.energy == "frame":
+            self._take_energy(frames)
+        windowed = self.window(frames)
+        if inside is not None and self._settings.last_frame == "padded":
+            windowed *= inside[:, self._lead :]
+        for step in self._steps:
+            step()
+        out[...] = self._result
+
+    def window(self, frames: Floats) -> Floats:
+        """See :meth:`FrameFeatures.windowed`."""
+        lead = self._lead
+        if self._settings.remove_dc:
+            column, mean = self._mean
+            np.add.reduce(frames, -1, out=column, keepdims=True)
+            np.multiply(mean, self._per_sample, out=mean)
+            frames = np.subtract(frames, mean, out=self._centred)
+        np.multiply(frames[:, lead:] if lead else frames, self._window, out=self._windowed)
+        if self._settings.preemphasis:
+            np.multiply(frames[:, :-1], self._lagged, out=self._before)
+            np.subtract(self._after, self._before, out=self._after)
+        return self._windowed
+
+    def _to_powers(self) -> Iterator[Callable[[], object]]:
+        spectrum = np.empty(self._powers.shape, np.complex128)
+        parts = spectrum.view(np.float64).reshape(-1)  # real and imaginary, in turn
+        powers = self._powers.reshape(-1)
+        yield transform(self._windowed, self._settings.n_fft, spectrum)
+        yield partial(np.multiply, parts, parts, out=parts)
+        yield partial(np.add, parts[::2], parts[1::2], out=powers)
+        if self._settings.energy == "spectrum":
+            yield partial(np.add.reduce, self._powers, -1, out=self._energy)
+        if self._settings.power == 1:
+            yield partial(np.sqrt, powers, out=powers)
+
+    def _to_logs(self, tables: _Tables) -> Iterator[Callable[[], object]]:
+        settings, powers, logs = self._settings, self._powers.reshape(-1), self._logs.reshape(-1)
+        starts, floors = tables.starts[: len(logs)], tables.floors[: len(logs)]
+        bins = tables.bins[: len(self._logs) * (len(tables.bins) // _frames_at_once(settings))]
+        under = np.empty(len(bins))
+        yield partial(powers.take, bins, None, under, "clip")
+        yield partial(np.multiply, under, tables.weights[: len(bins)], out=under)
+        yield partial(np.add.reduceat, under, starts, 0, None, logs)
+        yield partial(np.maximum if settings.floor_mode == "max" else np.add, logs, floors, out=logs)
+        yield partial(np.log if settings.log == "ln" else np.log10, logs, out=logs)
+        if settings.log == "db":
+            yield partial(np.multiply, logs, np.array(10.0), out=logs)
+        elif settings.log == "whisper":
+            yield partial(np.add, logs, np.array(4.0), out=logs)
+            yield partial(np.divide, logs, np.array(4.0), out=logs)
+
+    def _to_cepstra(self, tables: _Tables) -> Iterator[Callable[[], object]]:
+        settings = self._settings
+        if self._result is self._logs:
+            return
+        yield partial(np.einsum, TO_CEPSTRA, self._logs, tables.cosines, out=self._cepstra)
+        if settings.energy != "none":
+            yield partial(np.maximum, self._energy, settings.floor, out=self._energy)
+            yield partial(np.log, self._energy, out=self._cepstra[:, -1 if settings.dct == "htk" else 0])
+
+    def _take_energy(self, frames: Floats) -> None:
+        settings = self._settings
+        samples = frames[:, self._lead :] * settings.sample_scale
+        if settings.remove_dc:
+            samples -= np.add.reduce(samples, axis=-1, keepdims=True) / settings.span
+        np.add.reduce(np.square(samples), axis=-1, out=self._energy)

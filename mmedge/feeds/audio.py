@@ -162,7 +162,8 @@ class AudioFeed:
             self._begun, self._epoch = True, _Epoch(self.accepted, t_ns)
         offset_ns = t_ns - self.time_of(self.accepted)
         if abs(offset_ns) <= GAP_TOLERANCE_NS:
-            self._epoch = _Epoch(self._epoch.start, self._epoch.t_ns + int(offset_ns / FOLLOW))
+            if step_ns := int(offset_ns / FOLLOW):
+                self._epoch = _Epoch(self._epoch.start, self._epoch.t_ns + step_ns)
             return samples
         offset = (offset_ns * self._settings.rate_hz + NS // 2) // NS  # rounded, as times are whole nanoseconds
         if offset >= self._settings.window_samples or offset_ns < -JUMP_NS:  # nothing of the old window is left
@@ -182,5 +183,5 @@ class AudioFeed:
 
 
 def _is_finite(samples: Samples) -> bool:
-    # a finite sum has finite parts; only if it is not, each is looked at, as large ones may add up to infinity
-    return isfinite(np.add.reduce(samples)) or bool(np.isfinite(samples).all())
+    # a finite sum of squares has finite parts; if it is not, each is looked at, as large ones may add up to infinity
+    return isfinite(samples.dot(samples)) or bool(np.isfinite(samples).all())

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import log10, sqrt
 
 import numpy as np
+import numpy.typing as npt
 
 from mmedge.health.ailment import Ailment, Alarm
 from mmedge.health.usual import Usual
@@ -31,6 +32,7 @@ class AudioHealth:
         self._rate_hz = rate_hz
         self._size = max(1, rate_hz // BLOCKS_PER_SECOND)
         self._block = np.zeros(self._size, np.float32)
+        self._ones = np.ones(self._size, np.float32)
         self._filled = 0
         self._muted = Alarm("muted", enter_ms=500, leave_ms=200)
         self._clipped = Alarm("clipped", enter_ms=400, leave_ms=1000, sick=False)
@@ -52,20 +54,22 @@ class AudioHealth:
         samples, begun, found = packet.samples, 0, []
         while begun < len(samples):
             taken = min(self._size - self._filled, len(samples) - begun)
-            self._block[self._filled : self._filled + taken] = samples[begun : begun + taken]
+            block = samples[begun : begun + taken]
+            if taken < self._size:
+                self._block[self._filled : self._filled + taken] = block
+                block = self._block
             self._filled, begun = self._filled + taken, begun + taken
             if self._filled == self._size:
                 self._filled = 0
                 end_ns = packet.t_ns + begun * NS // self._rate_hz
-                self._look_at(end_ns)
+                self._look_at(end_ns, block)
                 found.append((end_ns, self.ailment))
         return found
 
-    def _look_at(self, t_ns: int) -> None:
-        block = self._block
-        high, low = float(np.maximum.reduce(block)), float(np.minimum.reduce(block))
-        mean = float(np.add.reduce(block)) / self._size
-        self._level = sqrt(max(0.0, float(np.dot(block, block)) / self._size - mean * mean))
+    def _look_at(self, t_ns: int, block: npt.NDArray[np.float32]) -> None:
+        high, low = block.item(block.argmax()), block.item(block.argmin())  # numpy finds a place faster than a value
+        mean = float(block.dot(self._ones)) / self._size
+        self._level = sqrt(max(0.0, float(block.dot(block)) / self._size - mean * mean))
         usual, span = self._usual.value, high - low
         muted = span <= SILENT or self._level < QUIETER * usual
         self._muted.update(t_ns, bad=muted, well=span > AUDIBLE and self._level > QUIET_NO_MORE * usual)

@@ -93,8 +93,8 @@ class _Sensor:
                     return
             for t_ns, ailment in self._facts.see(packet):
                 self._history.note(t_ns, ailment)
-            self.last_ns = packet.available_ns
-            self._seen_ns = max(packet.available_ns, now_ns)  # a sensor whose own clock was set back is not gone
+            self.last_ns = last_ns = packet.available_ns
+            self._seen_ns = max(last_ns, now_ns)  # a sensor whose own clock was set back is not gone
 
     def see_distance(self, t_ns: int, distance: float) -> None:
         with self._lock:
@@ -152,4 +152,8 @@ class Health:
 
     @property
     def _now_ns(self) -> int:
-        return max(self._tick_ns, *(sensor.last_ns or 0 for sensor in self._sensors.values()))
+        now_ns = self._tick_ns
+        for sensor in self._sensors.values():
+            if sensor.last_ns is not None and sensor.last_ns > now_ns:
+                now_ns = sensor.last_ns
+        return now_ns

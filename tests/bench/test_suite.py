@@ -128,6 +128,6 @@ def test_the_page_fits_its_screen(tmp_path, width):
     (tmp_path / "page.html").write_text(render_page(made_up(1)).replace("</body>", f"{probe}</body>"))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom"]
     done = subprocess.run(
-        [*command, str(tmp_path / "page.html")], capture_output=True, text=True, timeout=60, check=True
+        [*command, str(tmp_path / "page.html")], capture_output=True, text=True, timeout=300, check=True
     )
     assert int(re.search(r"<title>(\d+)</title>", done.stdout)[1]) <= max(width, 500)  # Chromium has no narrower window

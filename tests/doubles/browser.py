@@ -74,7 +74,7 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, expression, timeout_s=15):
+    def wait(self, expression, timeout_s=60):
         """Until it is true; its value."""
         end = monotonic() + timeout_s
         while not (value := self.ask(expression)):

@@ -26,6 +26,7 @@ T0 = 7 * NS
 HOP_NS = HOP * NS // RATE_HZ
 CAMERA_NS = NS // CAMERA_HZ
 WEIGHTS = np.array([1, 2, 4], np.float32)
+PATIENCE_S = 60  # for what happens at once, but on a machine that has other things to do
 Array = npt.NDArray[np.float32]
 
 
@@ -70,7 +71,7 @@ class Double:
         def run() -> None:
             self.given.append(tuple(buffers[name].copy() for name in self.inputs))
             self.busy.set()
-            assert self.open.wait(10)
+            assert self.open.wait(PATIENCE_S)
             self.before()
             made = self.function(*(buffers[name] for name in self.inputs))
             for name, values in zip(self.outputs, made if isinstance(made, tuple) else (made,), strict=True):
@@ -161,6 +162,8 @@ class Duo:
         until(lambda: opened.branches["lidar"].encoded and opened.branches["image"].encoded)
         opened.push_audio(sound(WINDOW), T0 - WINDOW * NS // RATE_HZ)
         until(lambda: opened.branches["audio"].encoded)
+        if opened.tick.port == "audio" and opened.options.deadline_ms is None:
+            until(lambda: opened.totals["ticks"])
         return opened
 
     def close(self) -> None:
@@ -184,7 +187,7 @@ def sound(count: int, seed: int = 0) -> Array:
     return (0.1 * np.random.default_rng(seed).standard_normal(count)).astype(np.float32)
 
 
-def until(condition: Callable[[], object], timeout_s: float = 5) -> None:
+def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Wait for something that another thread does."""
     end = monotonic() + timeout_s
     while not condition():
@@ -208,6 +211,22 @@ def predictions(stream: Stream, count: int) -> list[Prediction]:
 
     until(enough)
     return got
+
+
+def predictions_to(stream: Stream, t_ns: int) -> list[Prediction]:
+    """The next predictions up to that of a tick."""
+    got = []
+    until(lambda: got.extend(stream.poll()) or (got and got[-1].t_ns >= t_ns))
+    return got
+
+
+def hear_hops(stream: Stream, hops: int, first: int = 0) -> list[Prediction]:
+    """What is decided at each hop, pushed when the one before it was decided, so that none is passed over."""
+    made = []
+    for i in range(first, first + hops):
+        push_hops(stream, 1, i)
+        made += predictions_to(stream, T0 + (i + 1) * HOP_NS)
+    return made
 
 
 def baseline(*, real: bool = True) -> Baseline:

@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 
 import onnx
 import pytest
+from duo import until
 from fusion_models import spec_text
 from mmedge_export.pack import uninterrupted
 from onnx_models import late_graph
@@ -38,10 +39,7 @@ def interrupt(project, checkpoint, step, number, *, wait_s=0.0):
         # a terminal sends Ctrl-C to all processes in front, a supervisor its signal to the one that it started
         os.killpg(child.pid, number) if number == signal.SIGINT else child.send_signal(number)
         said += child.stderr.readlines()
-    until = monotonic() + 5
-    while alive(child.pid) and monotonic() < until:
-        sleep(0.05)
-    assert not alive(child.pid)
+    until(lambda: not alive(child.pid))
     assert sorted(project.iterdir()) == before
     assert [path.name for path in (project / "tmp").iterdir() if not path.name.startswith(OF_LIBRARIES)] == []
     assert "Traceback" not in "".join(said)

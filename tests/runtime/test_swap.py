@@ -1,23 +1,36 @@
 """One model in the place of another, between two ticks."""
 
 import gc
+import logging
 import threading
 from gc import collect, get_objects
 from itertools import pairwise
 from threading import Thread
-from time import sleep
 from weakref import ref
 
 import numpy as np
 import pytest
-from duo import FRAMES, HOP, RATE_HZ, T0, WINDOW, Double, Duo, hear, manifest, picture, sound, until
+from duo import (
+    FRAMES,
+    HOP,
+    HOP_NS,
+    PATIENCE_S,
+    T0,
+    WINDOW,
+    Double,
+    Duo,
+    hear,
+    manifest,
+    picture,
+    predictions,
+    predictions_to,
+    sound,
+    until,
+)
 
 import mmedge
 from mmedge.errors import ClosedError, InputError, StreamError
 from mmedge.stream import Stream, StreamOptions
-from mmedge.types import NS
-
-HOP_NS = HOP * NS // RATE_HZ
 
 
 class NoList(list):
@@ -50,20 +63,38 @@ def other():
 
 
 class Sensors:
-    """Pushes hop after hop of sound, each with a picture and a scan."""
+    """Pushes hop after hop of sound, each with a picture and a scan.
+
+    To a live stream each when the one before was decided: it leaves out pictures and ticks where the machine is behind.
+    """
 
     def __init__(self, stream):
-        self.stream, self.hops = stream, 0
+        self.stream, self.hops, self.told_ns = stream, 0, None
+        stream.observers.append(self.note)
+
+    @property
+    def newest_ns(self):
+        return T0 + self.hops * HOP_NS
+
+    def note(self, prediction):
+        self.told_ns = prediction.t_ns
+
+    def is_decided(self):
+        if self.told_ns is not None:
+            return self.told_ns == self.newest_ns
+        return all(b.feed.ingested == b.feed.accepted for b in self.stream.branches.values())
+
+    def push_until(self, condition):
+        while not condition():
+            self.push()
 
     def push(self, hops=1):
         for _ in range(hops):
+            until(self.is_decided)
             self.hops += 1
-            t_ns = T0 + self.hops * HOP_NS
-            self.stream.push_frame(picture(self.hops), t_ns)
-            self.stream.push_tensor(np.full(3, self.hops, np.float32), t_ns)
-            self.stream.push_audio(sound(HOP, seed=self.hops), t_ns - HOP_NS)
-            if self.stream.options.live:
-                sleep(0.002)  # or a live stream drops pictures
+            self.stream.push_frame(picture(self.hops), self.newest_ns)
+            self.stream.push_tensor(np.full(3, self.hops, np.float32), self.newest_ns)
+            self.stream.push_audio(sound(HOP, seed=self.hops), self.newest_ns - HOP_NS)
 
 
 def opened(duo, *, live, tick="audio"):
@@ -73,10 +104,12 @@ def opened(duo, *, live, tick="audio"):
     return stream, Sensors(stream)
 
 
-def fetch(stream, count):
-    got = []
-    until(lambda: got.extend(stream.poll()) or len(got) >= count)
-    return got
+def decided(duo, *, live):
+    """A stream that has decided, at its fifth hop at the latest if it is serial."""
+    stream, sensors = opened(duo, live=live)
+    sensors.push(5)
+    sensors.push_until(lambda: stream.totals["ticks"])
+    return stream, sensors
 
 
 def is_of(prediction):
@@ -85,26 +118,25 @@ def is_of(prediction):
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_hundred_swaps_lose_no_tick_and_no_memory(duo, live):
-    stream, sensors = opened(duo, live=live)
-    sensors.push(10)
-    told = fetch(stream, 1)
+def test_a_hundred_swaps_lose_no_tick_and_no_memory(duo, live, caplog):
+    caplog.set_level(logging.CRITICAL, "mmedge")  # pytest keeps every record
+    stream, sensors = decided(duo, live=live)
+    told = predictions(stream, 1)
     models, sizes = [Other(), Other("first", 0.0)], []
     for i in range(100):
         with mmedge.Swap(stream, models[i % 2]) as swap:
-            while not swap.ready:
-                sensors.push()
-                told += fetch(stream, 1)
-            sensors.push(2)  # so that some are on their way while it switches
+            sensors.push_until(lambda swap=swap: swap.ready)
+            sensors.push(2)  # so that one is on its way while it switches
             swap.switch()
             sensors.push()
+        told += stream.poll()
         if i % 33 == 32:
             collect()
             sizes.append(len(get_objects()) - len(told))
     sensors.push()
-    until(lambda: told.extend(stream.poll()) or told[-1].t_ns >= T0 + sensors.hops * HOP_NS)
+    told += predictions_to(stream, sensors.newest_ns)
     assert set(np.diff([now.t_ns for now in told])) == {HOP_NS}
-    assert told[-1].t_ns == T0 + sensors.hops * HOP_NS
+    assert told[-1].t_ns == sensors.newest_ns
     assert all(is_of(now) == now.model for now in told)
     assert {now.model for now in told} == {"first", "other"}
     assert stream.totals["ticks"] == len(told)
@@ -131,17 +163,15 @@ def test_swaps_while_other_threads_push_lose_no_tick(duo, other, live):
     pushing.start()
     fetching.start()
     with mmedge.Swap(stream, other) as swap:
-        assert swap.wait(5)
+        assert swap.wait(PATIENCE_S)
         for _ in range(20):
             swap.switch()
-            seen = len(told)
-            until(lambda seen=seen: len(told) > seen + 1)
+            until(lambda: told and told[-1].model == "other")
             swap.roll_back()
-            seen = len(told)
-            until(lambda seen=seen: len(told) > seen + 1)
+            until(lambda: told[-1].model == "first")
     stop.set()
     pushing.join()
-    until(lambda: told and told[-1].t_ns == T0 + sensors.hops * HOP_NS)
+    until(lambda: told[-1].t_ns == sensors.newest_ns)
     stream.close()
     fetching.join()
     assert set(np.diff([now.t_ns for now in told])) == {HOP_NS}
@@ -152,47 +182,40 @@ def test_swaps_while_other_threads_push_lose_no_tick(duo, other, live):
 
 @pytest.mark.parametrize("live", [False, True])
 def test_the_model_that_was_exchanged_is_freed_without_the_collector(duo, other, live):
-    stream, sensors = opened(duo, live=live)
-    sensors.push(5)
+    stream, sensors = decided(duo, live=live)
     before = ref(stream.works)
     gc.disable()
     try:
         with mmedge.Swap(stream, other) as swap:
-            sensors.push(6)
-            assert swap.wait(5)
+            sensors.push_until(lambda: swap.ready)
             swap.switch()
         until(lambda: before() is None)
-        between = ref(stream.works)
+        between, over = ref(stream.works), ref(swap)
         with mmedge.Swap(stream, Other("third")) as swap:
-            sensors.push(6)
-            assert swap.wait(5)
+            sensors.push_until(lambda: swap.ready)
             swap.switch()
         other.streams.clear()
-        until(lambda: between() is None)
+        until(lambda: between() is None and over() is None)
     finally:
         gc.enable()
     assert swap.report.ticks[1] > 0
 
 
 def test_a_tick_is_told_once_when_the_next_swap_begins_while_the_new_model_is_behind(duo, other):
-    stream, sensors = opened(duo, live=True)
-    sensors.push(5)
+    stream, sensors = decided(duo, live=True)
     third = Other("third")
     with mmedge.Swap(stream, other) as swap:
-        sensors.push(6)
-        assert swap.wait(5)
+        sensors.push_until(lambda: swap.ready)
         other.audio.open.clear()
         sensors.push(3)  # the first model decides these, the new one is held up
-        told = fetch(stream, 1)
-        until(lambda: told.extend(stream.poll()) or told[-1].t_ns == T0 + sensors.hops * HOP_NS)
+        told = predictions_to(stream, sensors.newest_ns)
         swap.switch()
     with mmedge.Swap(stream, third) as swap:
         other.audio.open.set()
-        sensors.push(6)
-        assert swap.wait(5)
+        sensors.push_until(lambda: swap.ready)
         swap.switch()
         sensors.push(2)
-        until(lambda: told.extend(stream.poll()) or told[-1].t_ns == T0 + sensors.hops * HOP_NS)
+        told += predictions_to(stream, sensors.newest_ns)
     assert set(np.diff([now.t_ns for now in told])) == {HOP_NS}
     assert [now.model for now in told] == sorted((now.model for now in told), key=["first", "other", "third"].index)
     stream.close()
@@ -245,38 +268,31 @@ def test_a_switch_before_the_windows_are_full_is_refused(duo, other):
 
 
 def test_a_new_model_that_breaks_disturbs_nobody(duo, other):
-    stream, sensors = opened(duo, live=True)
-    sensors.push(5)
-    fetch(stream, 1)
+    stream, sensors = decided(duo, live=True)
     with mmedge.Swap(stream, other) as swap:
         other.head.function = None  # not callable
-        sensors.push(10)
-        until(lambda: swap.error is not None)
+        sensors.push_until(lambda: swap.error is not None)
         with pytest.raises(StreamError, match="the new model broke"):
             swap.switch()
         sensors.push()
-        until(lambda: any(now.t_ns == T0 + sensors.hops * HOP_NS for now in stream.poll()))
+        assert predictions_to(stream, sensors.newest_ns)[-1].model == "first"
 
 
 @pytest.mark.parametrize("live", [False, True])
 def test_a_model_that_breaks_after_the_switch_is_replaced_by_the_first_one(duo, other, live):
-    stream, sensors = opened(duo, live=live)
-    sensors.push(5)
+    stream, sensors = decided(duo, live=live)
     with mmedge.Swap(stream, other) as swap:
-        sensors.push(10)
-        assert swap.wait(5)
+        sensors.push_until(lambda: swap.ready)
         swap.switch()
-        sensors.push(2)
-        until(lambda: swap.report.ticks[1] >= 10)
+        sensors.push_until(lambda: swap.report.ticks[1] >= 10)
         other.audio.function = None
         sensors.push(10)
         until(lambda: swap.state == "shadow")
-        told = fetch(stream, 10)
-        until(lambda: told.extend(stream.poll()) or told[-1].t_ns == T0 + sensors.hops * HOP_NS)
+        told = predictions_to(stream, sensors.newest_ns)
     assert set(np.diff([now.t_ns for now in told])) == {HOP_NS}
     assert told[-1].model == "first"
     sensors.push()
-    assert fetch(stream, 1)[0].model == "first"
+    assert predictions(stream, 1)[0].model == "first"
 
 
 def test_observers_see_what_is_told_whoever_told_it(duo, other):

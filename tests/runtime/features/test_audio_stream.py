@@ -1,5 +1,8 @@
 """A stream in any chunks gives what the whole window gives."""
 
+import gc
+from weakref import ref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -141,6 +144,18 @@ def test_reset_forgets_everything(sound):
     out = np.empty(front_end.settings.shape, np.float32)
     front_end.write(out)
     assert_array_equal(out, front_end.window(sound[100:4100]))
+
+
+def test_a_front_end_is_freed_without_the_collector(sound):
+    front = AudioFrontEnd(_audio("kaldi"))
+    front.push(sound)
+    before = ref(front)
+    gc.disable()
+    try:
+        del front
+        assert before() is None
+    finally:
+        gc.enable()
 
 
 def test_a_nan_leaves_with_its_window(sound):

@@ -1,4 +1,4 @@
-"""A network camera of GStreamer's: ``python rtsp_server.py PORT`` serves a test picture until it is killed."""
+"""A network camera of GStreamer's: ``python rtsp_server.py PORT`` (0 is any) serves a picture until it is killed."""
 
 import sys
 
@@ -20,5 +20,5 @@ factory.set_launch(
 factory.set_shared(True)
 server.get_mount_points().add_factory("/live", factory)
 server.attach(None)
-print("ready", flush=True)  # noqa: T201 - what the test waits for
+print(server.get_bound_port(), flush=True)  # noqa: T201 - what the test waits for
 GLib.MainLoop().run()

@@ -5,6 +5,7 @@ from time import monotonic_ns
 
 import numpy as np
 import pytest
+from duo import until
 
 from mmedge.errors import InputError
 from mmedge.sources import Arrivals, open_camera, open_network_camera
@@ -57,11 +58,9 @@ def test_pictures_are_rgb_and_stamped_by_the_driver():
 
 def test_a_camera_that_is_unplugged_is_waited_for_and_used_again():
     driver = Driver(2, -1, 3)
-    found = []
     with Arrivals({"image": open_camera(0, capture=driver.open)}) as arrivals:
-        for _, frame in arrivals:
-            found.append(frame)
-            if len(found) == 5:
+        for _ in arrivals:
+            if arrivals.counters["image"]["packets"] == 5:
                 arrivals.stop()
     counts = arrivals.counters["image"]
     assert (counts["packets"], counts["connections"]) == (5, 2)
@@ -86,8 +85,7 @@ def test_a_format_has_four_letters():
 @pytest.mark.parametrize("device", ["/dev/no-such-camera", "/dev/null", 97])
 def test_a_camera_that_is_not_there_is_lost_with_a_reason(device):
     with Arrivals({"image": open_camera(device)}) as arrivals:
-        while not arrivals.events:
-            pass
+        until(lambda: arrivals.events)
     event = arrivals.events[0]
     assert event.state == "lost"
     assert str(device) in event.detail

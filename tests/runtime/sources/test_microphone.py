@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from duo import until
 
 from mmedge.errors import MissingLibraryError
 from mmedge.sources import Arrivals, open_microphone
@@ -125,10 +126,10 @@ class FakeStream:
             n += 1
             sleep(max(0, start_ns + n * self.size * NS // self.rate_hz - monotonic_ns()) / NS)
             if self.active:
+                overflow, self.overflow = self.overflow, False
                 buffer = np.full((self.size, self.channels), n / 1000, np.float32)
-                self.callback(buffer, self.size, None, SimpleNamespace(input_overflow=self.overflow))
+                self.callback(buffer, self.size, None, SimpleNamespace(input_overflow=overflow))
                 buffer[:] = np.nan  # PortAudio's memory, of which nothing may be kept
-                self.overflow = False
 
 
 def take(source, count):
@@ -145,7 +146,8 @@ def test_sound_comes_in_chunks_of_ten_milliseconds_and_buffers_are_not_kept():
     chunks, arrivals = take(open_microphone("x", library=FakePortAudio()), 20)
     assert {len(chunk.samples) for chunk in chunks} == {BLOCK}
     assert [round(float(chunk.samples[0]) * 1000) for chunk in chunks] == list(range(1, 21))
-    assert np.abs(np.diff([chunk.t_ns for chunk in chunks]) - 10_000_000).max() < 2_000_000
+    # of their middle, as a busy machine holds callbacks up, and their times begin anew
+    assert abs(np.median(np.diff([chunk.t_ns for chunk in chunks])) - 10_000_000) < 2_000_000
     assert arrivals.notes == []
 
 
@@ -176,13 +178,11 @@ def test_a_microphone_that_is_unplugged_is_found_again():
     with Arrivals({"audio": source}) as arrivals:
         next(arrivals)
         library.plugged = library.streams[0].active = False
-        while source.status.counts.get("losses", 0) < 2:
-            sleep(0.01)
+        until(lambda: source.status.counts.get("losses", 0) >= 2)
         assert source.status.state == "lost"
         assert "python -m sounddevice" in source.status.detail
         library.plugged = True
-        while source.status.state != "ok":
-            sleep(0.01)
+        until(lambda: source.status.state == "ok")
     assert source.status.counts["connections"] == 2
     assert library.initialized == 0  # PortAudio was ended and begun anew, to see what was plugged in
     assert all(stream.ended.is_set() for stream in library.streams)

