@@ -1,7 +1,9 @@
 """A bundle whose head has gates: read and turned by hand and by policy, quantized, attributed, swapped."""
 
 import json
+import re
 import shutil
+import wave
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Thread
@@ -18,16 +20,19 @@ from mmedge_export.pipeline import ExportOptions, export
 from mmedge_export.quantize.make import QuantizeOptions, quantize
 from mmedge_export.quantize.produce import Choice
 from mmedge_export.quantize.score import Budget
+from mmedge_export.reference.fusion import model as fusion_models
 from mmedge_export.spec import read_spec
 
 import mmedge
 from mmedge.bundle import open_bundle
+from mmedge.cli import cli
 from mmedge.commands.check import replay_golden
 from mmedge.commands.inspect import inspect_command
 from mmedge.errors import BundleError, ClosedError, InputError, SpecError
 from mmedge.manifest import read_manifest
 from mmedge.types import NS
 
+PAGE = (Path(__file__).parents[2] / "docs/missing-sensors.md").read_text(encoding="utf-8")
 WINDOWS = 24
 POLICY = '[policies.audio]\nmax_age_ms = 50\nmissing = ["reweight", "abstain"]\n'
 Arrays = dict[str, np.ndarray]
@@ -277,6 +282,66 @@ def test_a_swap_keeps_weights_and_refuses_a_model_that_cannot(gated, tmp_path):
         stream.reweight({})
         with mmedge.Swap(stream, other), pytest.raises(InputError, match="cannot be weighed"):
             stream.reweight({"audio": 0.5})
+
+
+@pytest.fixture(scope="module")
+def seeing_and_hearing(tmp_path_factory) -> Path:
+    """A camera and a microphone that meet in gates."""
+    folder = tmp_path_factory.mktemp("fused")
+    torch.manual_seed(3)
+    fused = fusion_models.build("gated sum", "cnn").eval()
+    save_checkpoint(folder / "fused.safetensors", fused, fusion_models.spec_text("gated sum", "cnn"))
+    export(folder / "fused.safetensors", folder / "gated.mmedge", ExportOptions(random_samples=True))
+    return folder / "gated.mmedge"
+
+
+@pytest.fixture
+def second() -> tuple[list[tuple[int, np.ndarray]], np.ndarray]:
+    """Ten pictures and sound."""
+    random = np.random.default_rng(4)
+    pictures = [(i * NS // 15, random.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for i in range(10)]
+    return pictures, (0.05 * random.standard_normal(16000)).astype(np.float32)
+
+
+def test_the_page_shows_how_to_turn_a_sensor_down(seeing_and_hearing, second, monkeypatch, capsys):
+    monkeypatch.chdir(seeing_and_hearing.parent)
+    exec(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[-1], {"pictures": second[0], "second_of_sound": second[1]})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 20
+    assert all(line.startswith("{'image': 1.0, 'audio': 0.2} {'image': 0.") for line in lines)
+
+
+def test_weights_can_be_typed(seeing_and_hearing, second, tmp_path):
+    cv2, pictures, sound = pytest.importorskip("cv2"), *second
+    writer = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 15, (64, 48))
+    for _, pixels in pictures:
+        writer.write(pixels)
+    writer.release()
+    with wave.open(str(tmp_path / "clip.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes((sound[: 16000 * 10 // 15] * 32767).astype("<i2").tobytes())
+    call = [
+        "run",
+        seeing_and_hearing,
+        "--camera",
+        tmp_path / "clip.mp4",
+        "--allow-short",
+        "--jsonl",
+        tmp_path / "out.jsonl",
+    ]
+    ended = CliRunner().invoke(cli, [*map(str, call), "--weight", "audio=0", "--weight", "image=2"])
+    assert ended.exit_code == 0, ended.output
+    for line in (tmp_path / "out.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        assert told["weights"] == {"image": 2.0, "audio": 0.0}
+        assert told["gates"] == {"image": 1.0, "audio": 0.0}
+    for weight, error in (
+        ("audio", "--weight audio: expected sound=0.5"),
+        ("sonar=1", "the head has gates of image, audio"),
+    ):
+        ended = CliRunner().invoke(cli, [*map(str, call), "--weight", weight])
+        assert isinstance(ended.exception, InputError)
+        assert error in str(ended.exception)
 
 
 def test_inspect_says_what_has_gates(gated):
