@@ -320,18 +320,11 @@ def test_weights_can_be_typed(seeing_and_hearing, second, tmp_path):
     with wave.open(str(tmp_path / "clip.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes((sound[: 16000 * 10 // 15] * 32767).astype("<i2").tobytes())
-    call = [
-        "run",
-        seeing_and_hearing,
-        "--camera",
-        tmp_path / "clip.mp4",
-        "--allow-short",
-        "--jsonl",
-        tmp_path / "out.jsonl",
-    ]
+    out = tmp_path / "out.jsonl"
+    call = ["run", seeing_and_hearing, "--camera", tmp_path / "clip.mp4", "--allow-short", "--jsonl", out]
     ended = CliRunner().invoke(cli, [*map(str, call), "--weight", "audio=0", "--weight", "image=2"])
     assert ended.exit_code == 0, ended.output
-    for line in (tmp_path / "out.jsonl").read_text().splitlines():
+    for line in out.read_text().splitlines():
         told = json.loads(line)
         assert told["weights"] == {"image": 2.0, "audio": 0.0}
         assert told["gates"] == {"image": 1.0, "audio": 0.0}
