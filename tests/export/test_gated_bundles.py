@@ -31,9 +31,11 @@ from mmedge.commands.inspect import inspect_command
 from mmedge.errors import BundleError, ClosedError, InputError, SpecError
 from mmedge.manifest import read_manifest
 from mmedge.types import NS
+from mmedge.unsplit import unsplit
 
 PAGE = (Path(__file__).parents[2] / "docs/missing-sensors.md").read_text(encoding="utf-8")
 WINDOWS = 24
+LOOSE = Choice(budget=Budget(drop=1.0, error=1.0), ship_slower=True)
 POLICY = '[policies.audio]\nmax_age_ms = 50\nmissing = ["reweight", "abstain"]\n'
 Arrays = dict[str, np.ndarray]
 
@@ -197,10 +199,9 @@ def test_a_model_without_gates_refuses_weights(reference_bundle):
 def test_quantized_variants_take_weights_too(gated, tmp_path):
     bundle = Path(shutil.copytree(gated.path, tmp_path / "gated.mmedge"))
     np.savez(tmp_path / "clips.npz", **gated.data)
-    choice = Choice(budget=Budget(drop=1.0, error=1.0), ship_slower=True)
     variants = ("int8-cpu", "int8-trt", "fp16")
     quantize(
-        bundle, QuantizeOptions(calibration=tmp_path / "clips.npz", variants=variants, choice=choice), lambda _: None
+        bundle, QuantizeOptions(calibration=tmp_path / "clips.npz", variants=variants, choice=LOOSE), lambda _: None
     )
     kept = open_bundle(bundle).manifest
     assert {score.step for score in kept.scores} == {"mean", "reweight"}
@@ -311,17 +312,38 @@ def test_the_page_shows_how_to_turn_a_sensor_down(seeing_and_hearing, second, mo
     assert all(line.startswith("{'image': 1.0, 'audio': 0.2} {'image': 0.") for line in lines)
 
 
-def test_weights_can_be_typed(seeing_and_hearing, second, tmp_path):
+@pytest.fixture
+def recording(second, tmp_path) -> Path:
+    """The same as a video with a WAV beside it."""
     cv2, pictures, sound = pytest.importorskip("cv2"), *second
-    writer = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 15, (64, 48))
+    (tmp_path / "clips").mkdir()
+    video = tmp_path / "clips" / "clip.mp4"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"mp4v"), 15, (64, 48))
     for _, pixels in pictures:
         writer.write(pixels)
     writer.release()
-    with wave.open(str(tmp_path / "clip.wav"), "wb") as file:
+    with wave.open(str(video.with_suffix(".wav")), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes((sound[: 16000 * 10 // 15] * 32767).astype("<i2").tobytes())
+    return video
+
+
+def test_a_bundle_with_gates_is_calibrated_with_recordings(seeing_and_hearing, recording, tmp_path):
+    bundle = Path(shutil.copytree(seeing_and_hearing, tmp_path / "gated.mmedge"))
+    options = QuantizeOptions(calibration=recording.parent, variants=("fp16",), choice=LOOSE)
+    assert quantize(bundle, options, lambda _: None).windows > 0
+    assert {score.step for score in open_bundle(bundle).manifest.scores} == {"mean", "reweight"}
+
+
+def test_a_policy_that_needs_gates_is_left_out_where_the_model_is_one_stage(gated):
+    alone = unsplit(open_bundle(gated.path).manifest)
+    assert alone.gates is None
+    assert alone.policies["audio"].missing == ("abstain",)
+
+
+def test_weights_can_be_typed(seeing_and_hearing, recording, tmp_path):
     out = tmp_path / "out.jsonl"
-    call = ["run", seeing_and_hearing, "--camera", tmp_path / "clip.mp4", "--allow-short", "--jsonl", out]
+    call = ["run", seeing_and_hearing, "--camera", recording, "--allow-short", "--jsonl", out]
     ended = CliRunner().invoke(cli, [*map(str, call), "--weight", "audio=0", "--weight", "image=2"])
     assert ended.exit_code == 0, ended.output
     for line in out.read_text().splitlines():

@@ -7,18 +7,20 @@ not read from the structure; see :mod:`mmedge_export.gates.proof`.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 import onnx
+from onnx import numpy_helper
 
 from mmedge.manifest import TensorSpec
 from mmedge_export.graph import reads
-from mmedge_export.weights import weight_values
 
 __all__ = ["Candidate", "candidates", "depending"]
 
 GATES = {"Softmax", "Sigmoid"}
 PRODUCTS = {"Mul", "MatMul", "Gemm", "Einsum"}
+MOST_ONES = 4096  # values of the one of 1 - z; what is larger is not looked at
 MOST_SLICES = 32  # tokens that an attention over sensors looks at
 GATE, GATED = "the gate", "gated"
 Sources = Mapping[str, frozenset[str]]
@@ -64,12 +66,13 @@ def candidates(
     near = _nearest(graph, declared) if declared else None
     found, alone = list[Candidate](), list[Candidate]()
     for node in graph.node:
-        if node.op_type not in GATES or node.output[0] not in specs:
+        made = specs.get(node.output[0]) if node.op_type in GATES else None
+        if made is None or made.dtype != "float32":  # as weights are
             continue
         looks_around = node.op_type == "Softmax" or len(reached[node.output[0]] & set(sensors)) > 1
         if not (looks_around if near is None else node.output[0] in near):
             continue
-        for shape in _shapes(node, graph.node, ones, specs[node.output[0]].shape):
+        for shape in _shapes(node, graph.node, ones, made.shape):
             if shape.size == 1:
                 alone.append(shape)
             else:
@@ -183,5 +186,6 @@ def _joined(
 
 
 def _is_one(tensor: onnx.TensorProto) -> bool:
-    values = weight_values(tensor)
-    return values.size > 0 and values.dtype.kind == "f" and bool((values == 1).all())
+    if tensor.data_type != onnx.TensorProto.FLOAT or not 0 < prod(tensor.dims) <= MOST_ONES:
+        return False
+    return bool((numpy_helper.to_array(tensor) == 1).all())

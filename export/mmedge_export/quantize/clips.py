@@ -14,6 +14,7 @@ from mmedge.manifest import Manifest, Stage
 from mmedge.model import LoadReport, Model
 from mmedge.running import open_run
 from mmedge.types import NS, Array
+from mmedge.unsplit import ungated
 from mmedge_export.quantize.windows import Moment
 
 __all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "read_clip", "read_labels"]
@@ -70,7 +71,15 @@ def _capturing(bundle: Bundle, capture: _WindowCapture) -> Model:
         name: replace(manifest.tensors[name], window_axis=None, item_size=1)
         for name in (*capture.inputs, *capture.outputs)
     }
-    single = replace(manifest, stages=(capture.stage,), macs={capture.stage.name: 0}, tensors=whole, variants={})
+    single = replace(
+        manifest,
+        stages=(capture.stage,),
+        macs={capture.stage.name: 0},
+        tensors=whole,
+        variants={},
+        gates=None,
+        policies=ungated(manifest.policies),
+    )
     report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
     return Model(replace(bundle, manifest=single), {capture.stage.name: capture}, report)
 
