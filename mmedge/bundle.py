@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mmedge.errors import BundleError
+from mmedge.errors import BundleError, InputError
 from mmedge.golden import read_golden
 from mmedge.manifest import FileRecord, Manifest, read_manifest
 from mmedge.types import Array
@@ -79,9 +79,12 @@ def open_bundle(path: str | Path) -> Bundle:
     """Open a bundle and check every file that its manifest lists.
 
     Raises:
+        InputError: What is given is no path.
         BundleError: It is not a bundle, a file is missing or changed, or a path leaves the folder.
         BundleVersionError: A newer mmedge wrote it.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"a bundle is given by its path, not by {type(path).__name__}")
     folder = Path(path)
     manifest_path = folder / MANIFEST
     if not folder.is_dir():

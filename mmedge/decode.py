@@ -66,12 +66,13 @@ def _label(values: Array, output: Output) -> str | tuple[str, ...]:
 
 
 def to_plain_outputs(outputs: Mapping[str, Array], described: Mapping[str, Output]) -> dict[str, object]:
-    """Outputs for JSON: label to value where there are labels, a number for a single value, else lists."""
+    """Outputs for JSON: label to value where there are labels, a number for a single value, else lists; NaN is None."""
     plain: dict[str, object] = {}
     for name, values in outputs.items():
         labels = described[name].labels
+        finite = np.where(np.isfinite(values), values.astype(object), np.array(None))
         if labels:
-            plain[name] = dict(zip(labels, map(float, values.reshape(-1)), strict=True))
+            plain[name] = dict(zip(labels, finite.reshape(-1).tolist(), strict=True))
         else:
-            plain[name] = float(values.reshape(-1)[0]) if values.size == 1 else values.tolist()
+            plain[name] = finite.item() if values.size == 1 else finite.tolist()
     return plain

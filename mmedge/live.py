@@ -5,7 +5,7 @@ from threading import Thread
 
 from mmedge.errors import ClosedError, InputError
 from mmedge.model import Model
-from mmedge.sources import Arrivals, LiveSource, SourceEvent, SourceStatus, TapeWriter
+from mmedge.sources import Arrivals, LiveSource, Recorder, SourceEvent, SourceStatus, TapeWriter
 from mmedge.stream import Stream
 from mmedge.sync import Sync, shifted
 from mmedge.types import Packet, Prediction
@@ -32,6 +32,7 @@ class LiveRun:
         model: The model.
         stream: Its stream, with counters and stage times.
         arrivals: The packets, with the states and counts of the sensors.
+        begin_ns: The time of the first packet; 0 before it came.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class LiveRun:
     ) -> None:
         self.model = model
         self.stream = stream
-        self._tape, self._sync = tape, sync
+        self._recorder = None if tape is None else Recorder(tape)
+        self._records, self._sync = tape is not None, sync
         self._refused: dict[str, int] = dict.fromkeys(sources, 0)
         self._notes: list[str] = []
         self._failure: BaseException | None = None
+        self.begin_ns = 0
         self.arrivals = Arrivals(sources)
         self._thread = Thread(target=self._pump, name="mmedge pump", daemon=True)
         self._thread.start()
@@ -62,8 +65,10 @@ class LiveRun:
     def counters(self) -> dict[str, dict[str, int]]:
         """What happened to each sensor and to its packets so far, by port; from any thread."""
         sensed, taken = self.arrivals.counters, self.stream.counters
-        refused = {port: {"refused": count} for port, count in self._refused.items()}
-        return {port: {**counts, **taken.get(port, {}), **refused[port]} for port, counts in sensed.items()}
+        own = {port: {"refused": count} for port, count in self._refused.items()}
+        for port, count in dict(self._recorder.unrecorded).items() if self._recorder else ():
+            own[port]["unrecorded"] = count
+        return {port: {**counts, **taken.get(port, {}), **own[port]} for port, counts in sensed.items()}
 
     @property
     def events(self) -> list[SourceEvent]:
@@ -98,7 +103,9 @@ class LiveRun:
 
     def _pump(self) -> None:
         try:
-            for port, packet in shifted(self._recording(), self._sync):
+            for number, (port, packet) in enumerate(shifted(self._recording(), self._sync)):
+                if number == 0:
+                    self.begin_ns = packet.t_ns
                 self._push(port, packet)
         except ClosedError:  # the stream was closed under our feet: so be it
             pass
@@ -106,7 +113,7 @@ class LiveRun:
             self._failure = error
         finally:
             self.stream.close()
-            self._close_tape()
+            self._close_recorder()
 
     def _push(self, port: str, packet: Packet) -> None:
         try:
@@ -120,19 +127,21 @@ class LiveRun:
 
     def _recording(self) -> Iterator[tuple[str, Packet]]:
         for port, packet in self.arrivals:
-            if self._tape is not None:
+            if self._recorder is not None and self._records:
                 try:
-                    self._tape.write_events(self.arrivals.events)
-                    self._tape.write(port, packet)
+                    self._recorder.write_events(self.arrivals.events)
+                    self._recorder.write(port, packet)
                 except OSError as error:  # deciding goes on
                     self._notes.append(f"the recording ended: {error}")
-                    self._close_tape()
+                    self._close_recorder()
             yield port, packet
 
-    def _close_tape(self) -> None:
-        tape, self._tape = self._tape, None
-        if tape is not None:
+    def _close_recorder(self) -> None:
+        recorder, self._records = self._recorder if self._records else None, False
+        if recorder is not None:
             try:
-                tape.close(self.counters)
+                recorder.close(self.counters)
             except OSError as error:
                 self._notes.append(f"the recording was not closed: {error}")
+            if left_out := sum(recorder.unrecorded.values()):
+                self._notes.append(f"the recorder was too slow: {left_out} packets are not in the recording")

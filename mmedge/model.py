@@ -22,7 +22,7 @@ from mmedge.manifest import Manifest
 from mmedge.sessions import open_sessions
 from mmedge.stages import StageGraph
 from mmedge.stream import Stream, StreamOptions
-from mmedge.types import Array, Prediction
+from mmedge.types import Array, Prediction, whole_number
 from mmedge.weighing import Weighing
 
 __all__ = ["LoadReport", "Model", "load"]
@@ -133,8 +133,9 @@ class Model:
         )
 
     def _window(self, name: str, data: object) -> Array:
-        if not isinstance(data, np.ndarray | str):
-            raise InputError(f"{name}: expected an array, or a string for text, not {type(data).__name__}")
+        wanted, what = (str, "a string") if self.manifest.ports[name].text else (np.ndarray, "an array")
+        if not isinstance(data, wanted):
+            raise InputError(f"{name}: expected {what}, not {type(data).__name__}")
         try:
             return self._fronts[name].window(data)
         except InputError as error:
@@ -261,8 +262,10 @@ def load(
         MissingLibraryError: The backend's library is not installed, or tokenizers for a model that reads.
     """
     begin = perf_counter_ns()
-    if threads < 1:
-        raise InputError(f"threads = {threads}; expected 1 or more")
+    threads = whole_number(threads, "threads", 1)
+    for option, given in (("backend", backend), ("variant", variant), ("require", require)):
+        if not isinstance(given, str):
+            raise InputError(f"{option} is {given!r}; expected a name")
     bundle = open_bundle(path)
     opened = open_sessions(bundle, backend=backend, variant=variant, require=require, threads=threads)
     report = LoadReport(

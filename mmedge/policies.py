@@ -60,13 +60,14 @@ class PolicyScore:
 
     Attributes:
         port: The port that is missing.
-        step: What stands in for it. What "hold" costs depends on for how long, and is not measured.
+        step: What stands in for it.
         output: The output.
         metric: What was counted.
         windows: On how many windows.
         whole: The score with every sensor; 1 where that is what is compared with.
         score: The score without this one.
         truth: Whether answers were compared with the truth; if not, with those of the whole model.
+        max_age_ms: For "hold": the ages that it is the mean over, from none up to this.
     """
 
     port: str
@@ -77,6 +78,14 @@ class PolicyScore:
     whole: float
     score: float
     truth: bool
+    max_age_ms: float | None = None
+
+    @property
+    def instead(self) -> str:
+        """What stands in, for people."""
+        if self.max_age_ms is not None:
+            return f"last {self.max_age_ms:g} ms"
+        return "shut gate" if self.step == "reweight" else self.step
 
     def shown(self, value: float) -> str:
         """The score, or ``whole``, for people: shares as percentages."""
@@ -101,10 +110,12 @@ def merge_policies(
         InputError: There is no such port, or no such step.
     """
     merged = {name: declared.get(name, PortPolicy()) for name in ports}
+    if missing is not None and not isinstance(missing, Mapping):
+        raise InputError(f"policies is {missing!r}; expected steps by port, such as {{'PORT': ['hold', 'mean']}}")
     for name, steps in (missing or {}).items():
         if name not in merged:
             raise InputError(f"policies name {name!r}; the model has {', '.join(ports)}")
-        if isinstance(steps, str):
+        if isinstance(steps, str) or not isinstance(steps, Sequence):
             raise InputError(f"the policy of {name} is {steps!r}; expected a list such as ['hold', 'mean']")
         if unknown := [step for step in steps if step not in STEPS]:
             raise InputError(f"the policy of {name} has {unknown[0]!r}; expected some of {', '.join(STEPS)}")

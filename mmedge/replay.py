@@ -38,6 +38,7 @@ class Run:
     Attributes:
         model: The model.
         stream: Its stream, with counters and stage times.
+        begin_ns: The time of the first packet; 0 before it came.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Run:
     ) -> None:
         self.model = model
         self.stream = stream
+        self.begin_ns = 0
         self._recorded = recorded
         hears = any(port.audio for port in model.manifest.ports.values())
         pairs = shifted(recorded, sync)
@@ -62,7 +64,9 @@ class Run:
         return self._recorded.notes
 
     def __iter__(self) -> Iterator[Prediction]:
-        for port, packet in self._pairs:
+        for number, (port, packet) in enumerate(self._pairs):
+            if number == 0:
+                self.begin_ns = packet.t_ns
             self.stream.push(packet, port=port)
             yield from self.stream.poll()
 

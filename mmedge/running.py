@@ -29,6 +29,7 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
     tick: str | None = None,
     allow_short: bool = False,
     record: str | Path | None = None,
+    compress: bool = False,
     sync: str | Path | None = None,
     stream: Mapping[str, Any] | None = None,
 ) -> Run | LiveRun:
@@ -42,6 +43,7 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
         tick: See :meth:`mmedge.Model.stream`.
         allow_short: Stop where the shorter recording ends, instead of raising.
         record: A new folder to write down what live sensors give.
+        compress: Record pictures as PNG: smaller without loss, for some milliseconds of work each.
         sync: What ``mmedge sync`` has written. A folder of a recording holds its own, which is used by default.
         stream: What else :meth:`mmedge.Model.stream` shall be told, such as policies.
 
@@ -50,8 +52,12 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
         SourceError: A recording cannot be read.
     """
     ports = _sensor_ports(model)
+    if compress and record is None:
+        raise InputError("compress is about a recording, and none is made; give record, e.g. --record FOLDER")
     open_stream = partial(model.stream, tick, **(stream or {}))
     if recording is not None:
+        if not isinstance(recording, str | Path):
+            raise InputError(f"a recording is given by its folder, not by {type(recording).__name__}")
         if camera is not None or audio is not None or record is not None:
             raise InputError("a recording holds what every sensor gave; leave out camera, audio and record")
         return _open_tape(model, ports, Path(recording), open_stream, sync, allow_short=allow_short)
@@ -71,7 +77,7 @@ def open_run(  # noqa: PLR0913 - these are the options of mmedge run
             apart = apart and apart.of_live_sensors()
             opened = open_stream(live=True)
             undo.callback(opened.close)
-            tape = None if record is None else undo.enter_context(_new_tape(record, live, apart))
+            tape = None if record is None else undo.enter_context(_new_tape(record, live, apart, compress=compress))
             run: Run | LiveRun = LiveRun(model, opened, live, tape=tape, sync=apart)
         else:
             if record is not None:
@@ -90,6 +96,7 @@ def run(  # noqa: PLR0913 - these are the options of mmedge run
     tick: str | None = None,
     allow_short: bool = False,
     record: str | Path | None = None,
+    compress: bool = False,
     sync: str | Path | None = None,
 ) -> Iterator[Prediction]:
     """Load a bundle and yield its predictions: on live sensors as they happen, on recordings as fast as they come.
@@ -102,6 +109,7 @@ def run(  # noqa: PLR0913 - these are the options of mmedge run
         tick: When to decide.
         allow_short: Stop where the shorter recording ends.
         record: A new folder to write down what live sensors give.
+        compress: Record pictures as PNG: smaller without loss, for some milliseconds of work each.
         sync: What ``mmedge sync`` has written.
 
     Raises:
@@ -119,6 +127,7 @@ def run(  # noqa: PLR0913 - these are the options of mmedge run
             tick=tick,
             allow_short=allow_short,
             record=record,
+            compress=compress,
             sync=sync,
         ) as opened,
     ):
@@ -140,9 +149,9 @@ def _sensor_ports(model: Model) -> dict[Modality, str]:
     return found
 
 
-def _new_tape(folder: str | Path, live: Mapping[str, LiveSource], apart: Sync | None) -> TapeWriter:
+def _new_tape(folder: str | Path, live: Mapping[str, LiveSource], apart: Sync | None, *, compress: bool) -> TapeWriter:
     tracks = {port: Track(modality=source.modality, source=source.name) for port, source in live.items()}
-    tape = TapeWriter(folder, tracks)
+    tape = TapeWriter(folder, tracks, compress=compress)
     if apart is not None:
         write_sync(apart, tape.folder / SYNC_NAME)
     return tape

@@ -214,8 +214,17 @@ class Stream:
         self.push(TextMessage(text=text, t_ns=t_ns), port=port)
 
     def push(self, packet: Packet, *, port: str | None = None) -> None:
-        """Give what a source yields; see the methods for each kind."""
-        self._push(self._port(port, MODALITIES[type(packet)]), packet)
+        """Give what a source yields; see the methods for each kind.
+
+        Raises:
+            InputError: It is no packet, does not fit, or there is no such port.
+            ClosedError: The stream was closed.
+        """
+        modality = MODALITIES.get(type(packet))
+        if modality is None:
+            expected = ", ".join(kind.__name__ for kind in MODALITIES)
+            raise InputError(f"push() takes a packet ({expected}), not {type(packet).__name__}")
+        self._push(self._port(port, modality), packet)
 
     def attribute_next(self) -> None:
         """Let the next decision say how much each port contributed.
@@ -288,9 +297,12 @@ class Stream:
         names = self._names.get(modality, [])
         if given is None and len(names) == 1:
             return names[0]
+        if not names:
+            held = ", ".join(kind for kind in self._names if kind != "state")
+            raise InputError(f"the model has no {modality} port; expected data of {held}")
         if given is None or given not in names:
             what = "which of several ports it is for" if given is None else f"the port {given!r}"
-            raise InputError(f"{modality} data needs {what}; the model has {', '.join(names) or 'no such port'}")
+            raise InputError(f"{modality} data needs {what}; the model has {', '.join(names)}")
         return given
 
 

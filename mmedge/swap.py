@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from mmedge.agreement import KEPT, Comparison, SwapReport
 from mmedge.errors import ClosedError, InputError, StreamError
+from mmedge.feeds import AudioFeed
 from mmedge.gates import parse_weights
 from mmedge.journal import tell
 from mmedge.manifest import Manifest, Port
@@ -62,6 +63,7 @@ class _Both:
 
     def __init__(self, swap: "Swap", engines: Sequence[Works], ports: Iterable[str], *, live: bool) -> None:
         self._swap, self._engines = swap, engines
+        self._new = set(ports)  # which the second one has seen nothing of
         one = RLock()  # both see the packets of a port in one order, and a serial stream one push at a time
         self._locks = {name: RLock() if live else one for name in ports}
 
@@ -73,6 +75,11 @@ class _Both:
     def push(self, name: str, packet: Packet) -> None:
         """Give it to both; what the model that is not heard makes of it disturbs nobody."""
         with self._locks[name]:
+            if name in self._new:
+                self._new.remove(name)
+                first, second = (each.branches[name].feed for each in self._engines)
+                if isinstance(first, AudioFeed) and isinstance(second, AudioFeed):
+                    second.continue_from(first)
             swap, heard = self._swap, self._swap.heard
             try:
                 self._engines[heard].push(name, packet)
@@ -126,10 +133,16 @@ class Swap:
 
     Raises:
         InputError: It does not fit, the stream is part of another swap, or it is live and decides at "any" packet.
-        ClosedError: The model was closed.
+        ClosedError: The model or the stream was closed.
     """
 
     def __init__(self, stream: Stream, model: Streams) -> None:
+        if not isinstance(stream, Stream):
+            raise InputError(f"a swap begins on a stream of model.stream(), not on {type(stream).__name__}")
+        if not hasattr(model, "stream_like"):
+            raise InputError(f"a swap needs a loaded model, not {type(model).__name__}; try: mmedge.load(...)")
+        if stream.predictions.closed:
+            raise ClosedError("the stream was closed; open a new one with model.stream()")
         if isinstance(stream.engine, _Both):
             raise InputError("the stream is part of another swap; close that one first")
         if stream.options.live and stream.tick.kind == "any":

@@ -53,6 +53,8 @@ def parse_tick(text: str | None, manifest: Manifest) -> Tick:
     if text is None:
         present = {port.modality for port in ports.values()}
         text = next((kind for kind in FOLLOWED if kind in present), "any")
+    if not isinstance(text, str):
+        raise InputError(f"tick = {text!r} is not known; expected {EXPECTED}")
     if text == "any":
         return Tick(kind="any", port=None, rate_hz=Fraction(0), text=text)
     if rate := re.fullmatch(r"(\d+(?:\.\d+)?) ?hz", text.lower()):

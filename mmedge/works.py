@@ -61,11 +61,14 @@ class StreamOptions:
     model: str = ""
 
     def __post_init__(self) -> None:
+        if not callable(self.clock):
+            raise InputError(f"clock is {self.clock!r}; expected a function that gives nanoseconds")
         if self.deadline_ms is None:
             return
         if not self.live:
             raise InputError("deadline_ms needs a live stream: pushes of a serial one wait for every encode; live=True")
-        if isinstance(self.deadline_ms, bool) or not 0 < self.deadline_ms < inf:
+        number = isinstance(self.deadline_ms, int | float) and not isinstance(self.deadline_ms, bool)
+        if not number or not 0 < self.deadline_ms < inf:
             raise InputError(f"deadline_ms is {self.deadline_ms!r}; expected milliseconds above 0")
 
 

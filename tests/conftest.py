@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,7 +85,36 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def reference_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A folder of a name, filled by one worker for all of them."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+
+    def made(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, whole, failed = shared / name, shared / f"{name}.whole", shared / f"{name}.failed"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            for _ in range(3000):
+                if whole.exists() or failed.exists():
+                    break
+                sleep(0.2)
+            assert whole.exists(), f"{folder} was not made by another worker"
+            return folder
+        try:
+            fill(folder)
+        except BaseException:
+            failed.touch()
+            raise
+        whole.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def reference_bundle(request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> Path:
     """The reference model's bundle; read only. Beside it, as whole.onnx, the unsplit graph where torch is installed."""
     given = request.config.getoption("--bundle")
     if given:
@@ -94,25 +123,10 @@ def reference_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     from mmedge_export.pipeline import ExportOptions, export
     from mmedge_export.reference import CHECKPOINT
 
-    shared = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        shared = shared.parent
-    bundle, whole = shared / "reference.mmedge", shared / "whole.onnx"
-    lock, ended = shared / "reference.lock", shared / "reference.ended"
-    try:
-        lock.mkdir()
-    except FileExistsError:  # another worker makes it
-        for _ in range(3000):
-            if ended.exists():
-                break
-            sleep(0.2)
-        assert bundle.exists(), "the other worker did not export the reference model"
-    else:
-        try:
-            export(CHECKPOINT, bundle, ExportOptions(keep_whole=whole))
-        finally:
-            ended.touch()
-    return bundle
+    def fill(folder: Path) -> None:
+        export(CHECKPOINT, folder / "reference.mmedge", ExportOptions(keep_whole=folder / "whole.onnx"))
+
+    return made_once("reference", fill) / "reference.mmedge"
 
 
 @pytest.fixture

@@ -76,3 +76,10 @@ def test_every_metric_of_the_table_is_there_and_none_is_left_out(fed):
 def test_every_field_of_the_log_is_named():
     log = PAGE[PAGE.index("## Log") : PAGE.index("## Exchanging")]
     assert set(FIELDS) <= set(re.findall(r"`(\w+)`", log))
+
+
+def test_every_key_of_a_decision_is_in_the_table():
+    rows = PAGE[PAGE.index("## Decisions") : PAGE.index("## Metrics")]
+    keys = re.findall(r"^\| `(\w+)` \| `(\w+)`", rows, re.MULTILINE)
+    assert {given for _, given in keys} == {*mmedge.Prediction._fields, "abstained"}
+    assert all(key == given for key, given in keys)

@@ -2,8 +2,8 @@
 
 A live stream is fed as fast as it decides, a few hops ahead, while another thread puts one model after another in the
 place of the one that decides: beside it until it is ready, switched, the old one closed. Counted are ticks that are
-missing or told twice. Memory is read after every swap: what is resident, and what is allocated. The C library keeps much
-of what is free; how much, wanders, as new threads take turns with its heaps.
+missing or told twice. Memory is read after every swap: what is resident, and what is allocated. The C library keeps
+much of what is free; how much, wanders, as new threads take turns with its heaps.
 """
 
 import ctypes
@@ -163,7 +163,7 @@ class _Heaps(ctypes.Structure):
 
 
 def growth(readings: Sequence[float]) -> float:
-    """From one reading to the next: the median slope over all pairs of them, which no single step moves.
+    """From one reading to the next: the median slope over all pairs of them, which outliers do not move.
 
     Source: Theil 1950, Sen 1968.
     """

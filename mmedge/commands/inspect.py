@@ -143,8 +143,8 @@ def _missing(manifest: Manifest) -> str:
     rows = []
     for score in manifest.scores:
         figures = [score.shown(score.whole), score.shown(score.score)]
-        rows.append([score.port, score.step, score.output, score.metric, str(score.windows), *figures])
-    header = ["without", "step", "output", "score", "windows", "with every sensor", "without it"]
+        rows.append([score.port, score.instead, score.output, score.metric, str(score.windows), *figures])
+    header = ["without", "by its", "output", "score", "windows", "with every sensor", "without it"]
     return f"{text}\n\n{table(header, rows, left=range(4))}"
 
 

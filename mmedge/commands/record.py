@@ -10,7 +10,7 @@ import click
 from mmedge.bundle import open_bundle
 from mmedge.commands.live_console import counted, stopped_by_signals, telling
 from mmedge.errors import InputError
-from mmedge.sources import Arrivals, LiveSource, TapeWriter, Track, open_sources
+from mmedge.sources import Arrivals, LiveSource, Recorder, TapeWriter, Track, open_sources
 
 __all__ = ["record_command"]
 
@@ -24,7 +24,7 @@ RATE_HZ = 16000
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A new folder.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop by itself; else by Ctrl-C.")
 @click.option("--audio-rate", type=click.IntRange(min=1), help="Samples per second; else BUNDLE's, else 16000.")
-@click.option("--png", is_flag=True, help="Compress pictures, losslessly, for some milliseconds of work each.")
+@click.option("--compress", is_flag=True, help="Pictures as PNG, without loss; some milliseconds of work each.")
 def record_command(bundle: Path | None, output: Path, seconds: float | None, **options: Any) -> int:
     """Record live sensors into a folder; then: mmedge run BUNDLE --recording FOLDER.
 
@@ -41,7 +41,9 @@ def record_command(bundle: Path | None, output: Path, seconds: float | None, **o
         if not live:
             raise InputError("what is given is a recording already; play it in real time to record it: paced:...")
         tracks = {port: Track(modality=source.modality, source=source.name) for port, source in live.items()}
-        tape = stack.enter_context(TapeWriter(output, tracks, png=options["png"]))
+        tape = stack.enter_context(TapeWriter(output, tracks, compress=options["compress"]))
+        recorder = Recorder(tape)
+        stack.callback(recorder.close)
         arrivals = stack.enter_context(Arrivals(live))
         stack.enter_context(stopped_by_signals(arrivals.stop))
         stack.enter_context(telling(arrivals))
@@ -50,13 +52,15 @@ def record_command(bundle: Path | None, output: Path, seconds: float | None, **o
             timer.start()
             stack.callback(timer.cancel)
         for port, packet in arrivals:
-            tape.write_events(arrivals.events)
-            tape.write(port, packet)
+            recorder.write_events(arrivals.events)
+            recorder.write(port, packet)
         arrivals.close()
-        tape.close(arrivals.counters)
+        recorder.close(arrivals.counters)
     click.echo(f"{output}: {tape.written / 1e6:.1f} MB", err=True)
     for line in (*counted(arrivals.counters), *(f"note: {note}" for note in arrivals.notes)):
         click.echo(line, err=True)
+    for port, left_out in recorder.unrecorded.items():
+        click.echo(f"note: {port}: {left_out} packets were left out, as the recorder was too slow", err=True)
     return 0 if all(counts.get("packets") for counts in arrivals.counters.values()) else 1
 
 

@@ -1,32 +1,29 @@
 """``mmedge run``."""
 
-import json
-import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from math import isfinite
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
+from mmedge.commands.decision_lines import lines_to, refuse_to_overwrite, to_json_line
 from mmedge.commands.live_console import counted, stopped_by_signals, telling
 from mmedge.commands.policy_options import parse_numbers, parse_policies
+from mmedge.commands.shadowing import Shadow, shadow_options
 from mmedge.commands.watching import logged, metered, tell_sensor, viewed, watch_options
-from mmedge.decode import to_plain_outputs
-from mmedge.errors import InputError, MmedgeError, ShortSourceError
+from mmedge.errors import InputError, ShortSourceError
 from mmedge.live import LiveRun
-from mmedge.manifest import Manifest, Output
+from mmedge.manifest import Output
 from mmedge.model import load
 from mmedge.replay import Run
 from mmedge.running import open_run
 from mmedge.sources import LiveSource, open_sources
 from mmedge.types import NS, Array, Prediction
 
-__all__ = ["describe", "run_command", "to_json_line"]
+__all__ = ["describe", "run_command"]
 
-TOLD = ("attribution", "gates", "weights")  # of a prediction, where it has them
 LARGE = 1e6
 SHOWN_VALUES = 3  # of a vector, on a line for people
 
@@ -39,6 +36,7 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 )
 @click.option("--recording", type=click.Path(path_type=Path), help="A folder that mmedge record has made, instead.")
 @click.option("--record", type=click.Path(path_type=Path), help="Write down what live sensors give, in a new folder.")
+@click.option("--compress", is_flag=True, help="Record pictures as PNG, without loss; some milliseconds of work each.")
 @click.option(
     "--sync", type=click.Path(path_type=Path), help="What mmedge sync has written about camera and microphone."
 )
@@ -52,6 +50,7 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 @click.option("--weight", multiple=True, help="Turn a sensor down, in a head with gates: sound=0.5; may be repeated.")
 @click.option("--attribution", type=int, help="Say of every n-th decision how much each sensor contributed (JSON).")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
+@shadow_options
 @watch_options
 def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) -> None:
     """Run BUNDLE on sensors in real time, or on a recording in its own, and print what it decides.
@@ -60,51 +59,43 @@ def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) 
     """
     given = [options["camera"], options["audio"]]
     if jsonl is not None:
-        _refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
+        refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
     stream = {
         "policies": parse_policies(options.pop("policy")),
         "max_age_ms": parse_numbers(options.pop("max_age"), "--max-age", "sound=300, in milliseconds") or None,
         "attribution": options.pop("attribution"),
     }
     weights = parse_numbers(options.pop("weight"), "--weight", "sound=0.5")
+    shadow, shadow_variant, switch_at = (options.pop(name) for name in ("shadow", "shadow_variant", "switch_at"))
+    if shadow is None and (switch_at is not None or shadow_variant != "auto"):
+        raise InputError("--switch-at and --shadow-variant are of a second bundle; give it too: --shadow NEW.mmedge")
     log, metrics, view, view_host = (options.pop(name) for name in ("log", "metrics", "view", "view_host"))
     with ExitStack() as stack:
         stack.enter_context(logged(log))
         model = stack.enter_context(load(bundle, variant=variant))
+        other = None if shadow is None else stack.enter_context(load(shadow, variant=shadow_variant))
         run: Run | LiveRun = open_run(model, stream=stream, **options)
         stack.callback(run.close)
         if weights:
             run.stream.reweight(weights)
+        beside = None if other is None else stack.enter_context(Shadow(run, other, switch_at))
         if isinstance(run, LiveRun):
             stack.enter_context(stopped_by_signals(run.stop))
             stack.enter_context(telling(run.arrivals, tell_sensor if log else None))
         stack.enter_context(metered(run, metrics))
         stack.enter_context(viewed(run, view, view_host))
-        predictions = _one_or_more(run, *given)
+        predictions = _one_or_more(beside.watch(run) if beside else run, run, *given)
+        outputs = {each.id: each.manifest.outputs for each in (model, other or model)}
         if jsonl is None:
-            _print_changes(predictions, model.manifest, run.arrivals.origin_ns if isinstance(run, LiveRun) else 0)
+            _print_changes(predictions, outputs, run)
         else:
-            with _lines_to(jsonl) as lines:
+            with lines_to(jsonl, live=isinstance(run, LiveRun)) as write:
                 for prediction in predictions:
-                    lines.write(to_json_line(prediction, model.manifest) + "\n")
+                    write(to_json_line(prediction, outputs[prediction.model]))
         run.close()
         _print_end(run)
-
-
-def to_json_line(prediction: Prediction, manifest: Manifest) -> str:
-    """One prediction as one line of JSON."""
-    return json.dumps(
-        {
-            "t_ns": prediction.t_ns,
-            "outputs": to_plain_outputs(prediction.outputs, manifest.outputs),
-            "labels": prediction.labels,
-            "age_ms": {port: age if isfinite(age) else None for port, age in prediction.age_ms.items()},
-            "fresh": prediction.fresh,
-            "latency_ns": prediction.latency_ns,
-            "degraded": prediction.degraded,
-            **{name: told for name in TOLD if (told := getattr(prediction, name)) is not None},
-        }
-    )
+        if beside is not None:
+            beside.tell()
 
 
 def describe(name: str, values: Array, output: Output, label: str | tuple[str, ...] | None) -> str:
@@ -133,16 +124,11 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if 10 <= abs(value) < LARGE or value == 0 else f"{value:.3g}"
 
 
-def _refuse_to_overwrite(out: Path, sources: Sequence[Path]) -> None:
-    beside = [path.with_suffix(".wav") for path in sources]  # the sound that is found by itself
-    for source in (*sources, *beside):
-        if out.exists() and source.exists() and out.samefile(source):
-            raise InputError(f"--jsonl {out} would overwrite a recording; choose another file")
-
-
-def _one_or_more(run: Run | LiveRun, camera: str | None, audio: str | None) -> Iterator[Prediction]:
+def _one_or_more(
+    predictions: Iterable[Prediction], run: Run | LiveRun, camera: str | None, audio: str | None
+) -> Iterator[Prediction]:
     none = True
-    for prediction in run:
+    for prediction in predictions:
         none = False
         yield prediction
     if none:
@@ -178,36 +164,10 @@ def _lengths(camera: str | None, audio: str | None, rate_hz: int | None) -> list
     return lengths
 
 
-@contextmanager
-def _lines_to(path: Path) -> Iterator[IO[str]]:
-    """A file that takes its name at the end, also when a recording broke off; or standard output, a pipe, a device."""
-    if str(path) == "-":
-        yield sys.stdout
-        return
-    aside = not path.exists() or path.is_file()
-    draft = path.with_name(f".{path.name}.{os.getpid()}") if aside else path
-    try:
-        with draft.open("x" if aside else "w", encoding="utf-8") as lines:
-            try:
-                yield lines
-            except ShortSourceError:
-                lines.close()
-                if aside:
-                    draft.replace(path)
-                raise
-        if aside:
-            draft.replace(path)
-    except OSError as error:
-        if isinstance(error, MmedgeError) or error.filename not in {None, str(draft)}:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        if aside:
-            draft.unlink(missing_ok=True)
-
-
-def _print_changes(predictions: Iterable[Prediction], manifest: Manifest, start_ns: int) -> None:
-    """A line whenever a label changes, and at least one a second."""
+def _print_changes(
+    predictions: Iterable[Prediction], described: Mapping[str, Mapping[str, Output]], run: Run | LiveRun
+) -> None:
+    """A line whenever a label changes, and at least one a second; times begin with the first packet."""
     shown: tuple[object, int] = (None, -NS)
     for prediction in predictions:
         if prediction.labels == shown[0] and prediction.t_ns - shown[1] < NS:
@@ -215,14 +175,13 @@ def _print_changes(predictions: Iterable[Prediction], manifest: Manifest, start_
         shown = (prediction.labels, prediction.t_ns)
         values = [
             describe(name, prediction.outputs[name], output, prediction.labels.get(name))
-            for name, output in manifest.outputs.items()
+            for name, output in described[prediction.model].items()
             if name in prediction.outputs
         ]
         ages = ", ".join(f"{port} {age:.0f} ms" for port, age in prediction.age_ms.items() if isfinite(age))
         wrong = f"  [{'; '.join(prediction.degraded)}]" if prediction.degraded else ""
-        click.echo(
-            f"{(prediction.t_ns - start_ns) / NS:8.2f} s  {'  '.join(values) or 'no answer'}  [age {ages}]{wrong}"
-        )
+        at_s = (prediction.t_ns - run.begin_ns) / NS
+        click.echo(f"{at_s:8.2f} s  {'  '.join(values) or 'no answer'}  [age {ages}]{wrong}")
 
 
 def _print_end(run: Run | LiveRun) -> None:

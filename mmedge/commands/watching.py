@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from mmedge.commands.decision_lines import refuse_to_spoil
 from mmedge.errors import InputError
 from mmedge.journal import JsonFormatter, tell
 from mmedge.live import LiveRun
@@ -22,6 +23,7 @@ __all__ = ["logged", "metered", "tell_sensor", "viewed", "watch_options"]
 
 LEVELS = ["debug", "info", "warning", "error"]
 EVERY_S = 1.0
+BEGIN = '{"time": '
 
 
 def watch_options(command: Any) -> Any:
@@ -88,7 +90,7 @@ def metered(run: Run | LiveRun, path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    _refuse_other(path)
+    refuse_to_spoil("--metrics", path, BEGIN, "metrics")
     run.stream.metrics()
     ended = Event()
     with path.open("a", encoding="utf-8") as lines:
@@ -111,16 +113,6 @@ def metered(run: Run | LiveRun, path: Path | None) -> Iterator[None]:
             ended.set()
             thread.join()
             write()
-
-
-def _refuse_other(path: Path) -> None:
-    """What is there must be metrics, or nothing: a recording would be spoilt."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        begin = file.read(9)
-    if begin and begin != b'{"time": ':
-        raise InputError(f"--metrics {path} holds something else than metrics; choose another file")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ class SampleBuffer:
 
     Attributes:
         keep: How many samples are kept, and how many can be pushed at once.
-        seen: How many samples came in so far; set to a higher number, it says that those in between never come.
+        seen: How many samples were pushed so far.
     """
 
     def __init__(

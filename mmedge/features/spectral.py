@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.features.filters import cosines, filter_bank, window_function
-from mmedge.features.fourier import transform
 from mmedge.features.frames import lead
 from mmedge.features.mel import MelSettings
 
@@ -18,6 +17,7 @@ Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
+NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 AT_ONCE = 16384  # samples transformed at once: what lies between the steps stays in the cache
 
 # einsum calls no BLAS: the last bits do not depend on how many frames there are, and no thread is woken.
@@ -190,7 +190,7 @@ class _Work:
         spectrum = np.empty(self._powers.shape, np.complex128)
         parts = spectrum.view(np.float64).reshape(-1)  # real and imaginary, in turn
         powers = self._powers.reshape(-1)
-        yield transform(self._windowed, self._settings.n_fft, spectrum)
+        yield _transform(self._windowed, self._settings.n_fft, spectrum)
         yield partial(np.multiply, parts, parts, out=parts)
         yield partial(np.add, parts[::2], parts[1::2], out=powers)
         if self._settings.energy == "spectrum":
@@ -229,3 +229,10 @@ class _Work:
         if settings.remove_dc:
             samples -= np.add.reduce(samples, axis=-1, keepdims=True) / settings.span
         np.add.reduce(np.square(samples), axis=-1, out=self._energy)
+
+
+def _transform(frames: Floats, n_fft: int, spectrum: npt.NDArray[np.complex128]) -> Callable[[], object]:
+    """What, when it is called, transforms the frames that lie in one array into another."""
+    if NUMPY_2:
+        return partial(np.fft.rfft, frames, n_fft, out=spectrum)
+    return lambda: np.copyto(spectrum, np.fft.rfft(frames, n_fft))

@@ -117,12 +117,21 @@ class AudioFeed:
                 self._make_room()
         return len(samples) > 0
 
+    def continue_from(self, other: "AudioFeed") -> None:
+        """Count samples and time as another feed of the same microphone does, before the first packet.
+
+        Two models then have their hops at the same samples and their ticks at the same nanosecond, whenever the second
+        one began to listen.
+        """
+        with other._lock:
+            begun, accepted, epoch = other._begun, other.accepted, other._epoch
+        with self._lock:
+            self._begun, self.accepted, self._epoch = begun, accepted, epoch
+
     def ingest(self, until: int | None = None) -> None:
         """See :class:`~mmedge.feeds.feed.Feed`."""
-        while True:
+        while self._waiting:  # what makes room leaves one
             with self._lock:
-                if not self._waiting:
-                    return
                 end, epoch, samples = self._waiting[0]
                 first = end - len(samples)
                 if until is not None and first >= until:
@@ -135,9 +144,9 @@ class AudioFeed:
                 self._waiting_samples -= len(samples)
             if first != self._base + self._front.seen or epoch.start != self._ingested.start:
                 self._front.reset()
-                self._base = first
+                self._base = first + (epoch.start - first) % self._front.step  # windows end where they ended before
             self._ingested = epoch
-            self._front.push(samples)
+            self._front.push(samples[self.ingested - first :])
 
     def fill(self) -> bool:
         """See :class:`~mmedge.feeds.feed.Feed`."""

@@ -15,6 +15,7 @@ from mmedge.sources.microphone import open_microphone
 from mmedge.sources.opening import Given, open_source, open_sources
 from mmedge.sources.paced import paced
 from mmedge.sources.pairing import open_file_sources
+from mmedge.sources.recorder import Recorder
 from mmedge.sources.replay import Replay, Source
 from mmedge.sources.synthetic import event_times, synthetic_camera, synthetic_sound
 from mmedge.sources.tape import TapeReader, TapeWriter, Track, is_tape
@@ -27,6 +28,7 @@ __all__ = [
     "LiveSource",
     "MediaAudio",
     "Modality",
+    "Recorder",
     "Replay",
     "Source",
     "SourceEvent",

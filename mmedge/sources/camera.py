@@ -121,7 +121,7 @@ class _Connection:
         self._name, self._cv2, self._capture, self._counts = name, cv2, capture, counts
         if not capture.isOpened():
             capture.release()
-            raise SourceError(f"{name} cannot be opened; is it there, and free?")
+            raise SourceError(f"{name} cannot be opened: it is not there, or somebody else reads it")
 
     def ask(self, wanted: Mapping[int, float], notes: list[str]) -> None:
         for prop, value in wanted.items():

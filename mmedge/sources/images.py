@@ -1,5 +1,6 @@
 """A folder of pictures as a recording of a camera."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,11 @@ __all__ = ["ImageFolder", "open_images"]
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
+CLOSEST_NS = 100_000  # no camera takes pictures faster; names that are closer are numbers
+
 
 def open_images(folder: Path | str, *, rate_hz: float | None = None) -> "ImageFolder":
-    """Open the pictures of a folder, in the order of their names.
+    """Open the pictures of a folder, in the order of their names; 2 comes before 10.
 
     Args:
         folder: It; what is no picture by its suffix is left out.
@@ -30,7 +33,7 @@ def open_images(folder: Path | str, *, rate_hz: float | None = None) -> "ImageFo
     folder = Path(folder)
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a folder; expected one with pictures in it")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted((path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES), key=_by_numbers)
     if not paths:
         raise SourceError(f"{folder} holds no pictures; expected {', '.join(sorted(SUFFIXES))}")
     if rate_hz is None:
@@ -41,11 +44,19 @@ def open_images(folder: Path | str, *, rate_hz: float | None = None) -> "ImageFo
                 f"{folder}: {other.name} does not say when it was taken; "
                 f"give the rate, e.g. images:{folder}?rate_hz=10, or name the pictures by nanoseconds"
             )
-        paths.sort(key=lambda path: int(path.stem))
         times = [int(path.stem) - int(paths[0].stem) for path in paths]
+        if times[-1] < (len(times) - 1) * CLOSEST_NS:
+            raise InputError(
+                f"{folder}: {paths[0].name} to {paths[-1].name} are numbers, not nanoseconds; "
+                f"give the rate, e.g. images:{folder}?rate_hz=10"
+            )
     else:
         times = [round(n * NS / rate_hz) for n in range(len(paths))]
     return ImageFolder(folder, paths, times)
+
+
+def _by_numbers(path: Path) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
 class ImageFolder(Recording[VideoFrame]):

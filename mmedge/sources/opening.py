@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmedge.errors import InputError
 from mmedge.sources.arrays import from_packets
@@ -18,9 +18,11 @@ from mmedge.sources.replay import Source
 from mmedge.sources.synthetic import synthetic_camera, synthetic_sound
 from mmedge.sources.uri import NETWORK, SourceUri, parse_uri
 from mmedge.sources.video import open_video
+from mmedge.types import whole_number
 
 __all__ = ["Given", "open_source", "open_sources"]
 
+SCENE = ("seconds", "seed", "rate_hz", "width", "height")  # options of what is made up
 Given = str | Path | Iterable[Any] | LiveSource
 """What a sensor may be given as: a path, a URI, packets or (array, t_ns) pairs, or a source."""
 
@@ -33,7 +35,7 @@ def open_source(
     Args:
         given: A path, ``scheme://target?option=value``, or packets from Python; docs/sensors.md lists every scheme.
         modality: What is wanted of it: "camera" or "audio".
-        rate_hz: Samples per second of sound; None keeps a recording's own, and asks a microphone for 16000.
+        rate_hz: Samples per second of sound; None or 0 keeps a recording's own, and asks a microphone for 16000.
         chunk_ms: Length of a chunk of sound.
 
     Raises:
@@ -41,6 +43,10 @@ def open_source(
         MissingLibraryError: A library is missing for it.
         SourceError: A recording cannot be opened. A device that is not there is waited for instead.
     """
+    if modality not in get_args(Modality):
+        raise InputError(f"modality is {modality!r}; expected one of {', '.join(get_args(Modality))}")
+    rate_hz = None if rate_hz is None else whole_number(rate_hz, "rate_hz", 0)
+    chunk_ms = whole_number(chunk_ms, "chunk_ms", 1)
     if isinstance(given, LiveSource):
         if given.modality != modality:
             raise InputError(f"{given.name} gives {given.modality}, expected {modality}")
@@ -150,7 +156,7 @@ def _open_camera(uri: SourceUri) -> Source | LiveSource:
         uri.only("rate_hz")
         return open_images(uri.target, rate_hz=uri.number("rate_hz", 0) if "rate_hz" in uri.options else None)
     if uri.scheme == "synthetic":
-        uri.only("seconds", "seed", "rate_hz", "width", "height")
+        uri.only(*SCENE)
         return synthetic_camera(
             seconds=uri.number("seconds", 10),
             seed=uri.integer("seed", 1) or 1,
@@ -174,7 +180,7 @@ def _open_sound(uri: SourceUri, rate_hz: int | None, chunk_ms: int) -> Source | 
             latency=latency if latency in {"low", "high"} else uri.number("latency", 0.1),
         )
     if uri.scheme == "synthetic":
-        uri.only("seconds", "seed")
+        uri.only(*SCENE)  # of which those of its pictures change nothing
         seconds, seed = uri.number("seconds", 10), uri.integer("seed", 1) or 1
         return synthetic_sound(seconds=seconds, seed=seed, rate_hz=rate_hz or 16000, chunk_ms=chunk_ms)
     if uri.scheme == "file":

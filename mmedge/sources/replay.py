@@ -96,7 +96,8 @@ class Replay:
             _, _, place, packet = heappop(heads)
             track, short = self._tracks[place], self._first_ended()
             if short is not None and packet.available_ns > short.end_ns + self._tolerance_ns:
-                text = f"{short.source.name} ends at {short.end_ns / NS:.2f} s while {track.source.name} goes on"
+                ends = f"{short.source.name} ({short.port}) ends at {short.end_ns / NS:.2f} s"
+                text = f"{ends} while {track.source.name} ({track.port}) goes on"
                 self._refuse(ShortSourceError(f"{text}{_WAY_OUT}"))
                 return
             yield track.port, packet

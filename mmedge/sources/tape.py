@@ -36,6 +36,7 @@ HEADER_NAME, PACKETS_NAME = "recording.json", "packets.bin"
 MAGIC = b"mme1"
 HEAD, FACTS = struct.Struct("<4sII"), struct.Struct("<BBHqq")
 RAW, PNG, SOUND, EVENT, END = 1, 2, 3, 4, 5
+CODECS = {False: "raw", True: "png"}
 SIZE, RATE = struct.Struct("<II"), struct.Struct("<I")
 MAX_PAYLOAD, MAX_HEADER = 1 << 29, 100_000
 WAY_OUT = "; pass --allow-short to stop there"
@@ -58,6 +59,7 @@ class Track:
 class _Header:
     version: int
     tracks: dict[str, Track]
+    pictures: str = ""  # raw or png; in those of before, each record alone says it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +78,7 @@ class TapeWriter:
     Args:
         folder: A new one.
         tracks: What is written, by port.
-        png: Pictures losslessly compressed: a third to a half of the bytes, for some milliseconds of work each.
+        compress: Pictures as PNG, without loss: an eighth to a half of the bytes, for some milliseconds of work each.
 
     Attributes:
         folder: It.
@@ -87,22 +89,33 @@ class TapeWriter:
         OSError: The disk is full, or the folder cannot be made.
     """
 
-    def __init__(self, folder: Path | str, tracks: Mapping[str, Track], *, png: bool = False) -> None:
+    def __init__(self, folder: Path | str, tracks: Mapping[str, Track], *, compress: bool = False) -> None:
         self.folder = Path(folder)
         self.written = 0
         self._told_ns = -1
         self._tracks = list(tracks)
-        self._cv2 = needs("cv2", fix="pip install 'mmedge[cpu]'") if png else None
+        self._cv2 = needs("cv2", fix="pip install 'mmedge[cpu]'") if compress else None
+        # at 640 x 480, of the bytes: a drawn scene 24 %, a video 15 %, a video with a sensor's noise 44 %; level 1 with
+        # its own strategy takes as long for 23, 20 and 52 %, level 6 four times as long for 15, 16 and 49 %
+        self._png: list[int] = []
+        if self._cv2 is not None:
+            rle = self._cv2.IMWRITE_PNG_STRATEGY_RLE
+            self._png = [self._cv2.IMWRITE_PNG_COMPRESSION, 1, self._cv2.IMWRITE_PNG_STRATEGY, rle]
         self._lock = Lock()
         if self.folder.exists():
             raise InputError(f"{self.folder} exists; choose another folder for the recording")
         self.folder.mkdir(parents=True)
-        header = to_plain(_Header(version=1, tracks=dict(tracks)))
+        header = to_plain(_Header(version=1, tracks=dict(tracks), pictures=CODECS[compress]))
         (self.folder / HEADER_NAME).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
         self._file: int | None = os.open(self.folder / PACKETS_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
 
-    def write(self, port: str, packet: Packet) -> None:
+    def write(self, port: str, packet: Packet, arrival_ns: int | None = None) -> None:
         """Write down what came.
+
+        Args:
+            port: From where.
+            packet: It.
+            arrival_ns: When, on the monotonic clock; by default now.
 
         Raises:
             ClosedError: After close().
@@ -118,7 +131,7 @@ class TapeWriter:
             kind, payload = SOUND, RATE.pack(packet.rate_hz) + packet.samples.astype("<f4", copy=False).tobytes()
         else:
             raise InputError(f"{port} gave {type(packet).__name__}; only pictures and sound are recorded")
-        self._append(kind, track, packet.t_ns, payload)
+        self._append(kind, track, packet.t_ns, payload, arrival_ns)
 
     def write_events(self, events: Iterable[SourceEvent]) -> None:
         """Write down what happened to the sources since the last call.
@@ -156,11 +169,11 @@ class TapeWriter:
         if self._cv2 is None:
             return RAW, SIZE.pack(*frame.pixels.shape[:2]) + frame.pixels.tobytes()
         bgr = self._cv2.cvtColor(frame.pixels, self._cv2.COLOR_RGB2BGR)
-        _, png = self._cv2.imencode(".png", bgr, [self._cv2.IMWRITE_PNG_COMPRESSION, 1])
+        _, png = self._cv2.imencode(".png", bgr, self._png)
         return PNG, png.tobytes()
 
-    def _append(self, kind: int, track: int, t_ns: int, payload: bytes) -> None:
-        facts = FACTS.pack(kind, track, 0, t_ns, monotonic_ns())
+    def _append(self, kind: int, track: int, t_ns: int, payload: bytes, arrival_ns: int | None = None) -> None:
+        facts = FACTS.pack(kind, track, 0, t_ns, monotonic_ns() if arrival_ns is None else arrival_ns)
         record = HEAD.pack(MAGIC, len(payload), crc32(payload, crc32(facts))) + facts + payload
         rest = memoryview(record)
         with self._lock:
@@ -195,7 +208,10 @@ class TapeReader:
         self.notes: list[str] = []
         self.events: list[SourceEvent] = []
         self.counters: dict[str, dict[str, int]] = {}
-        self.tracks = _read_header(self.folder).tracks
+        header = _read_header(self.folder)
+        self.tracks = header.tracks
+        if header.pictures == CODECS[True]:
+            needs("cv2", fix="pip install 'mmedge[cpu]'")
         self._allow_short = allow_short
         self._ports = list(self.tracks)
         self._file: BinaryIO = (self.folder / PACKETS_NAME).open("rb")
@@ -253,6 +269,11 @@ class TapeReader:
             self.events.append(from_plain(SourceEvent, json.loads(payload)))
         elif kind == END:
             self.counters = from_plain(_End, json.loads(payload)).counters
+            for port, counts in self.counters.items():
+                if missing := counts.get("unrecorded"):
+                    self.notes.append(
+                        f"{port}: {missing} packets are not in {self.folder.name}; its recorder was too slow"
+                    )
         else:
             return self._ports[track], self._packet(kind, t_ns, payload)
         return None

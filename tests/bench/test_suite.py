@@ -18,12 +18,19 @@ from mmedge.errors import InputError
 
 
 @pytest.fixture(scope="module")
-def run(reference_bundle, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bench")
-    arguments = [str(reference_bundle), "--seconds", "2", "--rounds", "1", "--trtexec"]
-    arguments += ["-o", str(folder / "r.json"), "--page", str(folder / "r.html")]
-    done = CliRunner().invoke(bench_command, arguments, catch_exceptions=False, standalone_mode=False)
-    return done.output, folder
+def run(reference_bundle, made_once):
+    """What the command said, and the folder of its files; two of it at once would be refused."""
+
+    def bench(folder):
+        arguments = [str(reference_bundle), "--seconds", "2", "--rounds", "1", "--trtexec"]
+        arguments += ["-o", str(folder / "r.json"), "--page", str(folder / "r.html")]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tempfile.tempdir", str(folder))
+            done = CliRunner().invoke(bench_command, arguments, catch_exceptions=False, standalone_mode=False)
+        (folder / "said").write_text(done.output)
+
+    folder = made_once("bench", bench)
+    return (folder / "said").read_text(), folder
 
 
 def test_one_command_writes_samples_and_page(run):
@@ -40,7 +47,9 @@ def test_the_live_stream_runs_where_time_is_real_and_nowhere_else(run):
     segments = [s for s in read_result(run[1] / "r.json").segments if s.contestant == "mmedge live"]
     assert {segment.scenario for segment in segments} == {"paced"}
     assert all(0 < value < 1e9 for segment in segments for value in segment.latency_ns)
-    assert all(len(segment.t_ns) > 0.8 * segment.expected for segment in segments)
+    assert all(segment.t_ns for segment in segments)
+    quiet = [segment for segment in segments if segment.others < 0.2]  # ticks are passed over where others compute
+    assert all(len(segment.t_ns) > 0.8 * segment.expected for segment in quiet)
 
 
 def test_a_peer_that_is_missing_is_named_with_the_reason(run):
@@ -87,7 +96,8 @@ def test_two_benchmarks_at_once_are_refused(reference_bundle, monkeypatch, tmp_p
             CliRunner().invoke(bench_command, [str(reference_bundle)], catch_exceptions=False)
 
 
-def test_an_unknown_peer_is_refused(reference_bundle):
+def test_an_unknown_peer_is_refused(reference_bundle, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where it sees that no other one runs
     with pytest.raises(InputError, match="'tensorflow' is not known; expected mmedge"):
         CliRunner().invoke(bench_command, [str(reference_bundle), "--peer", "tensorflow"], catch_exceptions=False)
 

@@ -10,15 +10,19 @@ import onnx
 import pytest
 import torch
 from mmedge_export.checkpoint import save_checkpoint
+from mmedge_export.cut import cut_graph
 from mmedge_export.gates.find import Weighed, weigh_gates
 from mmedge_export.graph import extract
 from mmedge_export.source import open_source
 from mmedge_export.spec import DeclaredGates
 from mmedge_export.weights import read_graph
+from onnx import helper, numpy_helper
 
 from mmedge.backends.ort import OrtSession
 from mmedge.errors import SpecError
+from mmedge.features.settings import TensorSettings
 from mmedge.gates import GATE_VALUES, GATE_WEIGHTS
+from mmedge.manifest import Port
 
 KINDS = {
     **dict.fromkeys(["softmax", "crossed", "stacked", "attention", "tokens"], "softmax"),
@@ -144,3 +148,31 @@ def test_of_two_sets_of_gates_the_spec_says_which(every, tmp_path):
     made, plain = every.run("stacked", found.model, [1.0, 0.0]), every.run("stacked", both)
     np.testing.assert_array_equal(made["gates_stacked"], [[1, 0]])
     np.testing.assert_array_equal(made["scores_crossed"], plain["scores_crossed"])
+
+
+def test_gates_inside_of_encoders_are_refused_as_nothing_would_be_left_to_the_encoders(tmp_path):
+    nodes = []
+    for port in ("image", "audio"):
+        nodes += [
+            helper.make_node("MatMul", [port, "look"], [f"{port}.raw"]),
+            helper.make_node("Sigmoid", [f"{port}.raw"], [f"{port}.gate"]),
+            helper.make_node("Mul", [port, f"{port}.gate"], [f"{port}.gated"]),
+            helper.make_node("MatMul", [f"{port}.gated", "mix"], [f"{port}.seen"]),
+        ]
+    nodes += [
+        helper.make_node("Concat", ["image.gate", "audio.gate"], ["gates"], axis=1),
+        helper.make_node("Add", ["image.seen", "audio.seen"], ["sum"]),
+    ]
+    random = np.random.default_rng(2)
+    sizes = {"look": (16, 1), "mix": (16, 16)}
+    weights = [numpy_helper.from_array(random.normal(size=s).astype(np.float32), n) for n, s in sizes.items()]
+    ends = {"image": [1, 16], "audio": [1, 16], "sum": [1, 16], "gates": [1, 2]}
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in ends.items()]
+    graph = helper.make_graph(nodes, "inside", values[:2], values[2:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    ports = {name: Port(tensor=TensorSettings(shape=(16,), rate_hz=50)) for name in ("image", "audio")}
+    samples = [{name: random.normal(size=(1, 16)).astype(np.float32) for name in ports} for _ in range(2)]
+    assert cut_graph(model, ports, samples, tmp_path).gates is None  # they look at one sensor each
+    declared = DeclaredGates(output="gates", ports=("image", "audio"))
+    with pytest.raises(SpecError, match="its gates lie inside of encoders"):
+        cut_graph(model, ports, samples, tmp_path, declared=declared)

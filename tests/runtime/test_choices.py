@@ -9,7 +9,7 @@ from duo import HOP, RATE_HZ, T0, WINDOW, manifest, show, sound, until
 
 import mmedge
 from mmedge.choices import Choice
-from mmedge.commands.run import to_json_line
+from mmedge.commands.decision_lines import to_json_line
 from mmedge.types import NS
 
 MEAN = {"remembered": np.full((1, 2), 0.25, np.float32)}
@@ -68,7 +68,7 @@ def test_a_replaced_port_has_no_age_and_comes_back_when_it_is_used_again(duo):
     prediction = hear(stream, 1)
     np.testing.assert_array_equal(duo.head.given[-1][0], MEAN["remembered"])
     assert (prediction.age_ms["image"], prediction.fresh["image"]) == (math.inf, False)
-    assert json.loads(to_json_line(prediction, manifest()))["age_ms"]["image"] is None
+    assert json.loads(to_json_line(prediction, manifest().outputs))["age_ms"]["image"] is None
     policy.image = Choice()
     again = hear(stream, 2)
     np.testing.assert_array_equal(duo.head.given[-1][0], held)

@@ -248,7 +248,7 @@ def test_a_nan_is_counted_and_what_it_was_in_taken_as_lost(duo):
         ("push_audio", np.zeros(4, np.int16), r"\[N\] float32"),
         ("push_tensor", np.zeros(4, np.float32), "lidar: the tensor is"),
         ("push_tensor", [1.0, 2.0, 3.0], "lidar: the tensor is a numpy array"),
-        ("push_text", "left", "no such port"),
+        ("push_text", "left", "no text port"),
     ],
 )
 def test_what_does_not_fit_is_refused_where_it_is_pushed(duo, method, data, text):

@@ -128,6 +128,36 @@ def test_record_writes_what_a_live_run_was_given(model, tmp_path):
     assert names() == set()
 
 
+def test_a_compressed_recording_decides_the_same_to_the_last_bit(model, tmp_path):
+    decided = []
+    for compress in (False, True):
+        sources = {"image": synthetic_camera(seconds=1.4), "audio": synthetic_sound(seconds=1.4)}
+        tracks = {"image": Track(modality="camera", source="x"), "audio": Track(modality="audio", source="y")}
+        folder = tmp_path / f"tape-{compress}"
+        with TapeWriter(folder, tracks, compress=compress) as tape:
+            for port, source in sources.items():
+                for packet in source:
+                    tape.write(port, packet)
+        with open_run(model, recording=folder) as run:
+            decided.append(plain(run))
+    assert len(decided[0]) > 10
+    assert decided[0] == decided[1]
+    raw, png = ((tmp_path / f"tape-{c}" / "packets.bin").stat().st_size for c in (False, True))
+    assert png < raw / 2
+
+
+def test_a_live_run_counts_what_its_recorder_left_out(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmedge.sources.recorder.PICTURES_BYTES", -1)  # no picture has room
+    folder = tmp_path / "tape"
+    with open_run(model, camera=SCENE.format(1.2), audio=SCENE.format(1.2), record=folder) as run:
+        assert len(list(run)) > 3
+    assert run.counters["image"]["unrecorded"] == 18
+    assert any("18 packets are not in the recording" in note for note in run.notes)
+    with TapeReader(folder) as tape:
+        assert {port for port, _ in tape} == {"audio"}
+    assert tape.notes == ["image: 18 packets are not in tape; its recorder was too slow"]
+
+
 def test_a_disk_that_is_full_ends_the_recording_and_not_the_run(model, tmp_path):
     class Full(TapeWriter):
         def write(self, *_):
@@ -216,6 +246,7 @@ def test_python_and_the_command_line_take_the_same_names(reference_bundle, mmedg
     [
         ({"recording": "x", "camera": "y"}, "leave out camera, audio and record"),
         ({"camera": "synthetic://", "record": "x"}, "play it in real time to record it"),
+        ({"camera": "synthetic://", "compress": True}, "none is made; give record"),
         ({"camera": "synthetic://", "sync": "no-such-file.json"}, "make it: mmedge sync RECORDING"),
         ({}, "the model sees .port image.; give camera"),
     ],
@@ -247,7 +278,7 @@ class TestCommands:
 
     def test_a_recording_can_stop_by_itself(self, mmedge_cli, tmp_path):
         scene, begun = SCENE.format(60), monotonic()
-        ended = mmedge_cli("record", "--camera", scene, "-o", tmp_path / "tape", "--seconds", 0.5, "--png")
+        ended = mmedge_cli("record", "--camera", scene, "-o", tmp_path / "tape", "--seconds", 0.5, "--compress")
         took_s = monotonic() - begun
         assert ended.status == 0, ended.err
         assert 0.5 <= took_s < 50
@@ -269,7 +300,7 @@ class TestCommands:
         )
         assert process.stderr is not None
         started = {process.stderr.readline(), process.stderr.readline()}
-        until(lambda: sum(draft.stat().st_size for draft in tmp_path.glob(".out.jsonl.*")))
+        until(lambda: out.exists() and len(out.read_text().splitlines()) > 5)
         process.send_signal(number)
         _, told = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0

@@ -148,6 +148,36 @@ def test_a_hundred_swaps_lose_no_tick_and_no_memory(duo, live, caplog):
 
 
 @pytest.mark.parametrize("live", [False, True])
+def test_ticks_of_both_models_are_the_same_wherever_the_swap_begins_and_however_sound_is_stamped(duo, live):
+    """The two count hops from different packets on, of a microphone whose times jitter and drift."""
+    stream, other = opened(duo, live=live)[0], Other("other", 0.0)
+    part, rng = HOP // 4, np.random.default_rng(3)
+
+    def push(begin, end):
+        for i in range(begin, end):
+            true_ns = T0 + i * HOP_NS // 4
+            if i % 4 == 0:
+                stream.push_frame(picture(i), true_ns)
+                stream.push_tensor(np.full(3, i, np.float32), true_ns)
+            jitter_ns = int(rng.integers(-900_000, 900_000))
+            stream.push_audio(sound(part, seed=i), true_ns * 1001 // 1000 - T0 // 1000 + jitter_ns)
+            until(lambda: all(b.feed.ingested == b.feed.accepted for b in stream.branches.values()))
+
+    push(0, 41)
+    with mmedge.Swap(stream, other) as swap:
+        push(41, 120)
+        assert swap.wait(PATIENCE_S)
+        swap.switch()
+        push(120, 161)
+        told = predictions(stream, 36)
+    times = [now.t_ns for now in told]
+    assert len(set(times)) == len(times)
+    assert all(abs(step - HOP_NS) < 1_000_000 for step in np.diff(times))
+    assert swap.report.outputs["out"].ticks >= 20
+    other.close()
+
+
+@pytest.mark.parametrize("live", [False, True])
 def test_swaps_while_other_threads_push_lose_no_tick(duo, other, live):
     stream, sensors = opened(duo, live=live)
     stop = threading.Event()

@@ -14,10 +14,9 @@ from mmedge.manifest import Manifest, Stage
 from mmedge.model import LoadReport, Model
 from mmedge.running import open_run
 from mmedge.types import NS, Array
-from mmedge.unsplit import ungated
 from mmedge_export.quantize.windows import Moment
 
-__all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "read_clip", "read_labels"]
+__all__ = ["AUDIO_SUFFIXES", "LABELS", "VIDEO_SUFFIXES", "Clips", "Labels", "read_clip", "read_labels", "truths_at"]
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 AUDIO_SUFFIXES = {".flac", ".m4a", ".mp3", ".ogg", ".wav"}
@@ -78,7 +77,7 @@ def _capturing(bundle: Bundle, capture: _WindowCapture) -> Model:
         tensors=whole,
         variants={},
         gates=None,
-        policies=ungated(manifest.policies),
+        policies={},  # every window is what the sensors gave
     )
     report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)
     return Model(replace(bundle, manifest=single), {capture.stage.name: capture}, report)
@@ -94,6 +93,7 @@ class _Label:
 
 
 Labels = Mapping[str, list[_Label]]
+Clips = Mapping[Path, Labels]
 
 
 def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Moment]:
@@ -124,12 +124,18 @@ def read_clip(path: Path, bundle: Bundle, limit: int, labels: Labels) -> list[Mo
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(limit, len(kept))).round().astype(int))
     states = bool(bundle.manifest.states)
     return [
-        Moment(ports=kept[i][1], labels=_truths(labels, times[kept[i][0]] / NS), begins=not states or place == 0)
+        Moment(ports=kept[i][1], labels=truths_at(labels, times[kept[i][0]] / NS), begins=not states or place == 0)
         for place, i in enumerate(chosen)
     ]
 
 
-def _truths(labels: Labels, t_s: float) -> dict[str, object]:
+def truths_at(labels: Labels, t_s: float) -> dict[str, object]:
+    """What is true at a time of a recording, by output; what is not known is left out.
+
+    Args:
+        labels: Of the recording.
+        t_s: The time.
+    """
     found = {}
     for output, spans in labels.items():
         for span in spans:

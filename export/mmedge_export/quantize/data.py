@@ -7,10 +7,10 @@ import numpy as np
 from mmedge.bundle import Bundle
 from mmedge.errors import InputError
 from mmedge_export.quantize.arrays import read_arrays, sensor_moments
-from mmedge_export.quantize.clips import AUDIO_SUFFIXES, LABELS, VIDEO_SUFFIXES, read_clip, read_labels
+from mmedge_export.quantize.clips import AUDIO_SUFFIXES, LABELS, VIDEO_SUFFIXES, Clips, read_clip, read_labels
 from mmedge_export.quantize.windows import Moment, Windows, stacked
 
-__all__ = ["golden_windows", "random_windows", "read_windows"]
+__all__ = ["golden_windows", "random_windows", "read_clips", "read_windows"]
 
 SEED = 11
 
@@ -40,6 +40,20 @@ def read_windows(path: Path, bundle: Bundle, limit: int) -> Windows:
             rows = read_clip(file, bundle, each, labels.get(file.stem, {}))
         moments += [(file.name, moment) for moment in rows]
     return stacked(moments, bundle.manifest, real=True)
+
+
+def read_clips(path: Path, bundle: Bundle) -> Clips:
+    """The recordings of calibration data and what is true in them; none where it is arrays.
+
+    Args:
+        path: As :func:`read_windows` takes it.
+        bundle: The model.
+
+    Raises:
+        InputError: It is not what :func:`read_windows` takes.
+    """
+    labels = read_labels((path if path.is_dir() else path.parent) / LABELS, bundle.manifest)
+    return {file: labels.get(file.stem, {}) for file in _files(path, bundle) if file.suffix != ".npz"}
 
 
 def golden_windows(bundle: Bundle) -> Windows:

@@ -14,8 +14,9 @@ from mmedge.manifest import Variant
 from mmedge.policies import PolicyScore
 from mmedge.records import to_plain
 from mmedge_export.quantize.calibrate import calibrate, embeddings, model_sha256, pack_moments
-from mmedge_export.quantize.data import golden_windows, random_windows, read_windows
+from mmedge_export.quantize.data import golden_windows, random_windows, read_clips, read_windows
 from mmedge_export.quantize.evaluator import Evaluator
+from mmedge_export.quantize.held import score_held
 from mmedge_export.quantize.missing import score_missing
 from mmedge_export.quantize.page import page
 from mmedge_export.quantize.produce import Choice, produce
@@ -73,7 +74,7 @@ def quantize(path: Path, options: QuantizeOptions, say: Callable[[str], None]) -
         if evaluator is None:
             evaluator = Evaluator(bundle, calibration.ranges, golden_windows(bundle))
             notes.append(f"no clips were given: what is new was measured on {len(evaluator.windows)} recorded windows")
-        scores = _scores(bundle, evaluator) if new else bundle.manifest.scores
+        scores = _scores(bundle, evaluator, options.calibration) if new else bundle.manifest.scores
         variants, reports = dict(bundle.manifest.variants), []
         for name in _names(bundle, options):
             old = variants.pop(name, None)
@@ -148,12 +149,13 @@ def _calibrated(
     return calibration, new, Evaluator(bundle, calibration.ranges, windows, tensors), notes
 
 
-def _scores(bundle: Bundle, evaluator: Evaluator) -> tuple[PolicyScore, ...]:
+def _scores(bundle: Bundle, evaluator: Evaluator, clips: Path | None) -> tuple[PolicyScore, ...]:
     """What is left without each sensor; noise has nothing to say about that."""
     if not evaluator.windows.real:
         return ()
     means = {name: evaluator.reference[name].mean(0, dtype=np.float64) for name in embeddings(bundle.manifest)}
-    return score_missing(bundle.manifest, evaluator.fp32, evaluator.windows, evaluator.reference, means)
+    scores = score_missing(bundle.manifest, evaluator.fp32, evaluator.windows, evaluator.reference, means)
+    return scores + (() if clips is None else score_held(bundle, read_clips(clips, bundle)))
 
 
 def _stored(bundle: Bundle) -> Calibration | None:

@@ -14,11 +14,19 @@ from mmedge_export.quantize.runner import run_stage
 from mmedge_export.quantize.score import Budget, Loss, losses
 from mmedge_export.quantize.windows import Windows
 
-__all__ = ["missing_table", "score_missing"]
+__all__ = ["missing_table", "score_missing", "to_score"]
 
 Tensors = Mapping[str, Array]
 ALL = Budget(drop=1.0, error=1.0)  # nothing is refused here
-HEADER = ("while this sensor is missing", "step", "output", "score", "windows", "with every sensor", "without it")
+HEADER = (
+    "while this sensor is missing",
+    "what stands in",
+    "output",
+    "score",
+    "windows",
+    "with every sensor",
+    "without it",
+)
 
 
 def score_missing(
@@ -48,19 +56,28 @@ def score_missing(
         for name in names:
             masked[name] = np.broadcast_to(means[name].astype(tensors[name].dtype), tensors[name].shape)
         made = _run_head(manifest, sessions, windows, masked)
-        scores += [_score(port, "mean", loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
+        scores += [to_score(port, "mean", loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
         if manifest.gates is not None and port in manifest.gates.ports:
-            masked[GATE_WEIGHTS] = tensors[GATE_WEIGHTS] * [float(name != port) for name in manifest.gates.ports]
-            masked[GATE_WEIGHTS] = masked[GATE_WEIGHTS].astype(np.float32)
-            made = _run_head(manifest, sessions, windows, masked)
-            scores += [_score(port, "reweight", loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
+            kept = np.array([name != port for name in manifest.gates.ports], np.float32)
+            made = _run_head(manifest, sessions, windows, masked | {GATE_WEIGHTS: tensors[GATE_WEIGHTS] * kept})
+            shut = losses(manifest, tensors, made, windows.labels, ALL)
+            scores += [to_score(port, "reweight", loss) for loss in shut]
     return tuple(scores)
 
 
-def _score(port: str, step: Step, loss: Loss) -> PolicyScore:
+def to_score(port: str, step: Step, loss: Loss, max_age_ms: float | None = None) -> PolicyScore:
+    """What an output lost, as a bundle keeps it.
+
+    Args:
+        port: That is missing.
+        step: What stands in for it.
+        loss: Against every sensor.
+        max_age_ms: For how long it was held.
+    """
     return PolicyScore(
         port=port,
         step=step,
+        max_age_ms=max_age_ms,
         output=loss.output,
         metric=loss.metric.replace("as fp32", "as with every sensor").replace("against fp32", "against every sensor"),
         windows=loss.windows,
@@ -72,7 +89,7 @@ def _score(port: str, step: Step, loss: Loss) -> PolicyScore:
 
 def missing_table(scores: Sequence[PolicyScore]) -> list[str]:
     """The scores in Markdown."""
-    rows = [[s.port, s.step, s.output, s.metric, str(s.windows), s.shown(s.whole), s.shown(s.score)] for s in scores]
+    rows = [[s.port, s.instead, s.output, s.metric, str(s.windows), s.shown(s.whole), s.shown(s.score)] for s in scores]
     return [f"| {' | '.join(line)} |" for line in (list(HEADER), ["---"] * len(HEADER), *rows)]
 
 

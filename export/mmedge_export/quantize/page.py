@@ -28,7 +28,7 @@ def page(report: QuantizeReport) -> str:
         *(f"- {note}" for note in report.notes),
     ]
     if report.missing:
-        lines += ["", "While a sensor is missing and its mean embedding stands in, fp32:", ""]
+        lines += ["", "While a sensor is missing, fp32:", ""]
         lines += missing_table(report.missing)
     for variant in report.variants:
         lines += ["", *_variant(variant)]

@@ -21,6 +21,7 @@ FRONT_ENDS = {
     "torchaudio not centred": {"center": False},
     "librosa": {"n_fft": 1024, "hop_length": 256},
     "librosa mfcc": {"coefficients": 13, "n_fft": 1024},
+    "librosa with more edges than are computed at once": {"n_fft": 2048, "hop_length": 160},
     "kaldi": {},
     "kaldi centred": {"center": True, "pad_mode": "constant"},
     "kaldi mfcc": {"coefficients": 13, "energy": "frame"},
@@ -62,6 +63,19 @@ def test_a_stream_equals_the_whole_window_to_the_last_bit(name, chunks, window, 
             end = front_end.window_end
             front_end.write(out)
             assert_array_equal(out, front_end.window(samples[end - window : end]))
+
+
+@pytest.mark.parametrize("name", ["kaldi", "librosa", "torchaudio mfcc"])
+@pytest.mark.parametrize("layout", ["MT", "TCM"])
+def test_a_stream_equals_the_whole_window_in_every_layout(name, layout, sound):
+    front_end = AudioFrontEnd(_audio(name, layout=layout, mean=(0.5,), std=(4.0,)))
+    hop = front_end.step
+    out = np.empty(front_end.settings.shape, np.float32)
+    front_end.push(sound[:4000])
+    for start in range(hop, 60 * hop, hop):
+        front_end.push(sound[start + 4000 - hop : start + 4000])
+        front_end.write(out)
+        assert_array_equal(out, front_end.window(sound[start : start + 4000]))
 
 
 @pytest.mark.parametrize("name", FRONT_ENDS)

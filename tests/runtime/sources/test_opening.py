@@ -132,6 +132,23 @@ def test_arrays_of_a_program_become_packets():
     assert list(from_packets([frame], "camera")) == [frame]
 
 
+def test_pictures_that_are_numbered_come_in_the_order_of_their_numbers(picture_folder):
+    folder = picture_folder(["shot-1.png", "shot-10.png", "shot-2.png"])
+    blue = [int(frame.pixels[0, 0, 2]) for frame in open_source(f"images:{folder}?rate_hz=4", "camera")]
+    assert blue == [0, 80, 40]
+
+
+def test_numbers_are_not_taken_for_nanoseconds(picture_folder):
+    with pytest.raises(InputError, match=r"0\.png to 2\.png are numbers, not nanoseconds; give the rate"):
+        open_images(picture_folder(["0.png", "1.png", "2.png"]))
+
+
+def test_the_sound_of_a_scene_has_the_name_of_its_pictures():
+    opened = open_sources("synthetic://?seconds=1&width=64&height=48&rate_hz=5", None, audio_rate_hz=8000)
+    assert next(iter(opened["camera"])).pixels.shape == (48, 64, 3)
+    assert sum(len(chunk.samples) for chunk in opened["audio"]) == 8000
+
+
 @pytest.mark.parametrize("item", ["text", (np.zeros(3, np.float32),), np.zeros((2, 2, 3), np.uint8)])
 def test_other_things_of_a_program_are_refused(item):
     with pytest.raises(InputError, match="expected VideoFrame, or pairs"):

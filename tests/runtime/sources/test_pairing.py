@@ -93,7 +93,7 @@ def test_wav_by_name_that_is_none_is_refused_as_one(write_video, tmp_path):
 
 def test_short_sound_is_refused_by_its_name(write_video, write_wav):
     sources = open_file_sources(write_video(), write_wav(SILENCE[:8000]), audio_rate_hz=16000)
-    text = r"clip\.wav ends at 0\.50 s while clip\.mp4 goes on"
+    text = r"clip\.wav \(audio\) ends at 0\.50 s while clip\.mp4 \(camera\) goes on"
     with Replay(sources) as replay, pytest.raises(ShortSourceError, match=text):
         list(replay)
 

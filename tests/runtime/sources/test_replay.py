@@ -102,26 +102,26 @@ def test_slow_camera_is_not_taken_for_one_that_ended():
 
 def test_sound_that_ends_early_is_refused_after_what_came_before():
     pairs, text = read_to_complaint(Replay({"image": camera(20_000), "sound": microphone(12_300)}))
-    assert text == "siren.wav ends at 12.30 s while clip.mp4 goes on; pass --allow-short to stop there"
+    assert text == "siren.wav (sound) ends at 12.30 s while clip.mp4 (image) goes on; pass --allow-short to stop there"
     assert max(packet.available_ns for _, packet in pairs) == 12_520 * MS  # the last frame within 250 ms
     assert sum(port == "sound" for port, _ in pairs) == 615
 
 
 def test_pictures_that_end_early_are_refused():
     _, text = read_to_complaint(Replay({"image": camera(1000), "sound": microphone(2000)}))
-    assert text.startswith("clip.mp4 ends at 1.00 s while siren.wav goes on")
+    assert text.startswith("clip.mp4 (image) ends at 1.00 s while siren.wav (sound) goes on")
 
 
 def test_allowed_short_replay_stops_there_and_notes_it():
     with Replay({"image": camera(2000), "sound": microphone(1000)}, allow_short=True) as replay:
         pairs = list(replay)
     assert max(packet.available_ns for _, packet in pairs) == 1240 * MS
-    assert replay.notes == ["siren.wav ends at 1.00 s while clip.mp4 goes on"]
+    assert replay.notes == ["siren.wav (sound) ends at 1.00 s while clip.mp4 (image) goes on"]
 
 
 def test_source_without_a_packet_ends_at_once():
     _, text = read_to_complaint(Replay({"image": camera(0), "sound": microphone(2000)}))
-    assert text.startswith("clip.mp4 ends at 0.00 s")
+    assert text.startswith("clip.mp4 (image) ends at 0.00 s")
 
 
 CUT = "clip.mp4 is cut off; pass --allow-short to stop there"
@@ -138,7 +138,7 @@ def test_cut_off_source_can_be_allowed():
     with Replay(sources, allow_short=True) as replay:
         pairs = list(replay)
     assert max(packet.available_ns for _, packet in pairs) == 1240 * MS
-    assert replay.notes == ["clip.mp4 is cut off", "clip.mp4 ends at 1.00 s while siren.wav goes on"]
+    assert replay.notes == ["clip.mp4 is cut off", "clip.mp4 (image) ends at 1.00 s while siren.wav (sound) goes on"]
 
 
 def test_late_start_is_noted():

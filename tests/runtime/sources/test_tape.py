@@ -1,13 +1,17 @@
 """What was recorded is read back bit for bit, up to where the writer was killed."""
 
+import json
 import subprocess
 import sys
+import threading
+from time import monotonic
 
 import numpy as np
 import pytest
 
 from mmedge.errors import ClosedError, InputError, ShortSourceError, SourceError
-from mmedge.sources import SourceEvent, TapeReader, TapeWriter, Track
+from mmedge.sources import Recorder, SourceEvent, TapeReader, TapeWriter, Track
+from mmedge.sources.recorder import PICTURES_BYTES, SOUND_BYTES
 from mmedge.types import AudioChunk, TextMessage, VideoFrame
 
 TRACKS = {"image": Track(modality="camera", source="camera 0"), "audio": Track(modality="audio", source="mic")}
@@ -40,11 +44,12 @@ def write(folder, count=6, **options):
     return tape
 
 
-@pytest.mark.parametrize("png", [False, True])
-def test_packets_come_back_bit_for_bit_in_the_order_of_arrival(tmp_path, png):
-    if png:
+@pytest.mark.parametrize(("compress", "codec"), [(False, "raw"), (True, "png")])
+def test_packets_come_back_bit_for_bit_in_the_order_of_arrival(tmp_path, compress, codec):
+    if compress:
         pytest.importorskip("cv2")
-    write(tmp_path / "tape", png=png)
+    write(tmp_path / "tape", compress=compress)
+    assert json.loads((tmp_path / "tape" / "recording.json").read_text())["pictures"] == codec
     with TapeReader(tmp_path / "tape") as tape:
         assert content(tape) == content(packets())
         assert tape.notes == []
@@ -136,3 +141,79 @@ def test_only_tracks_and_only_pictures_and_sound_are_written(tmp_path):
             tape.write("image", TextMessage(text="hello", t_ns=0))
     with pytest.raises(ClosedError):
         tape.write(*next(packets()))
+
+
+class SlowDisk(TapeWriter):
+    """One that stands still until it is told to go on."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.open = threading.Event()
+
+    def write(self, *arguments):
+        assert self.open.wait(10)
+        super().write(*arguments)
+
+
+def large(n):
+    pixels = np.full((1024, 1024, 3), n % 256, np.uint8)
+    return VideoFrame(pixels=pixels, t_ns=n)
+
+
+def test_a_recorder_that_cannot_keep_up_leaves_out_and_counts_and_never_waits(tmp_path):
+    disk = SlowDisk(tmp_path / "tape", TRACKS)
+    recorder = Recorder(disk)
+    fit = PICTURES_BYTES // large(0).pixels.nbytes + 1
+    begin = monotonic()
+    for n in range(fit + 5):
+        recorder.write("image", large(n))
+    chunk = AudioChunk(samples=np.zeros(160, np.float32), t_ns=7, rate_hz=16000)
+    recorder.write("audio", chunk)  # sound has room of its own
+    assert monotonic() - begin < 5  # the disk would have held it up for ten
+    assert recorder.unrecorded == {"image": 5}
+    disk.open.set()
+    recorder.close({"image": {"packets": fit + 5}, "audio": {"packets": 1}})
+    with TapeReader(tmp_path / "tape") as tape:
+        found = [(port, packet.t_ns) for port, packet in tape]
+    assert found == [("image", n) for n in range(fit)] + [("audio", 7)]
+    assert tape.counters["image"] == {"packets": fit + 5, "unrecorded": 5}
+    assert tape.notes == ["image: 5 packets are not in tape; its recorder was too slow"]
+
+
+def test_a_recorder_holds_no_more_than_it_says(tmp_path):
+    disk = SlowDisk(tmp_path / "tape", TRACKS)
+    recorder = Recorder(disk)
+    second = AudioChunk(samples=np.zeros(1 << 20, np.float32), t_ns=0, rate_hz=16000)
+    for _ in range(SOUND_BYTES // second.samples.nbytes + 4):
+        recorder.write("audio", second)
+    assert recorder.unrecorded == {"audio": 3}
+    disk.open.set()
+    recorder.close()
+
+
+def test_a_recorder_writes_the_same_as_its_tape_in_the_same_order(tmp_path):
+    events = [SourceEvent(t_ns=n, source="camera 0", state="lost", detail="pulled out") for n in (5, 9)]
+    recorder = Recorder(TapeWriter(tmp_path / "tape", TRACKS))
+    for n, (port, packet) in enumerate(packets()):
+        recorder.write_events(events[: n + 1])
+        recorder.write(port, packet)
+    recorder.close()
+    recorder.close()
+    with TapeReader(tmp_path / "tape") as tape:
+        assert content(tape) == content(packets())
+    assert tape.events == events
+    assert not [thread for thread in threading.enumerate() if thread.name == "mmedge recorder"]
+    with pytest.raises(ClosedError):
+        recorder.write(*next(packets()))
+
+
+def test_a_disk_that_fills_up_is_told_once_by_the_recorder(tmp_path):
+    class Full(TapeWriter):
+        def write(self, *_):
+            raise OSError(28, "No space left on device")
+
+    recorder = Recorder(Full(tmp_path / "tape", TRACKS))
+    recorder.write(*next(packets()))
+    with pytest.raises(OSError, match="No space left"):
+        recorder.close()
+    recorder.close()
