@@ -12,6 +12,7 @@ from mmedge.baseline import Baseline
 from mmedge.branches import open_head
 from mmedge.decode import DECIDED, activate
 from mmedge.errors import InputError
+from mmedge.gates import GATE_WEIGHTS
 from mmedge.manifest import Manifest, Output
 from mmedge.stages import StageGraph
 from mmedge.types import Array
@@ -68,6 +69,7 @@ class Attribution:
             for share, mean in baseline.mean(port).items():
                 self._means[share] = self._graph.another(share)
                 self._means[share][...] = mean
+        self._weighed = manifest.gates is not None
         self._every = every
         self._decisions = 0
         self._asked = False
@@ -90,6 +92,9 @@ class Attribution:
             return None
         self._asked = False
         begin = perf_counter_ns()
+        if self._weighed and (head.tensors[GATE_WEIGHTS] != self._graph.tensors[GATE_WEIGHTS]).any():
+            self._graph.tensors[GATE_WEIGHTS][...] = head.tensors[GATE_WEIGHTS]
+            self._nothing = None
         every = frozenset(self._ports)
         decided = {name: activate(head.tensors[output.tensor], output) for name, output in self._described.items()}
         answers = {which: decided if which == every else self._answer(head, which) for which in coalitions(self._ports)}

@@ -38,11 +38,13 @@ class Choice:
         reason: What is wrong, for ``prediction.degraded``; "" if nothing is.
         tensors: For "replace", every tensor that the rest of the model reads of this port, batch axis included, by
             name; copied.
+        silences: For "replace", whether the port's gate is shut too, in a head that has gates.
     """
 
     action: Literal["use", "hold", "replace", "abstain"] = "use"
     reason: str = ""
     tensors: Mapping[str, Array] = field(default_factory=dict)
+    silences: bool = False
 
 
 Policy = Callable[[Sensed], Choice]

@@ -15,6 +15,7 @@ from mmedge.pace import JUMP_NS
 from mmedge.predictions import Observe, Outlet
 from mmedge.stages import StageGraph
 from mmedge.types import Prediction
+from mmedge.weighing import Weighing
 
 __all__ = ["Attribute", "Decider", "Moment"]
 
@@ -77,6 +78,7 @@ class Decider:
         lock: Held while a decision is made.
         ticks: Predictions that were made.
         model: What ``prediction.model`` says.
+        weighing: The gates of the head, if it has some.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Decider:
         self.observers: list[Observe] = []
         self.lock = Lock()
         self.ticks = 0
+        self.weighing = Weighing(manifest.gates, head) if manifest.gates else None
         self._described = manifest.outputs
         self._ready = ready
         self.model = model
@@ -170,7 +173,8 @@ class Decider:
         age_ms: dict[str, float] = {}
         fresh: dict[str, bool] = {}
         degraded: tuple[str, ...] = ()
-        attribution, abstains = None, False
+        attribution, abstains, weighing = None, False, self.weighing
+        silenced: tuple[str, ...] = ()
         for held in self._held:
             name, end_ns, choice = held.branch.name, held.newest_ns, held.choice
             age_ms[name] = inf if end_ns is None else (t_ns - end_ns) / 1e6
@@ -178,7 +182,11 @@ class Decider:
             held.told_ns = end_ns
             if choice.reason:
                 degraded += (f"{name}: {choice.reason}",)
+                silenced += (name,) if choice.silences else ()
             abstains = abstains or choice.action == "abstain"
+        if weighing is not None and not weighing.apply(silenced):
+            degraded += ("gates: every sensor that is left weighs 0; no answer",)
+            abstains = True
         if abstains:
             outputs, labels = decode(self.head.tensors, {})
         else:
@@ -196,4 +204,6 @@ class Decider:
             degraded=degraded,
             attribution=attribution,
             model=self.model,
+            gates=None if weighing is None or abstains else weighing.read(),
+            weights=None if weighing is None or abstains else weighing.in_force,
         )

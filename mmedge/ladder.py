@@ -1,4 +1,4 @@
-"""The policy that the bundle declares: hold, then the mean embedding, then no answer."""
+"""The policy that the bundle declares: hold, then do without, then no answer."""
 
 from collections.abc import Callable, Mapping
 
@@ -44,8 +44,10 @@ class Ladder:
         for step in policy.missing:
             if step == "hold":
                 choice = self._hold(sensed, policy, ailment, why)
-            elif step == "mean":
-                choice = Choice(action="replace", reason=f"{why}; its mean stands in", tensors=self._means[sensed.port])
+            elif step in {"mean", "reweight"}:
+                told, shut = ("its mean stands in", False) if step == "mean" else ("its gate is shut", True)
+                means = self._means[sensed.port]
+                choice = Choice(action="replace", reason=f"{why}; {told}", tensors=means, silences=shut)
             else:
                 choice = Choice(action="abstain", reason=f"{why}; no answer")
             if choice is not None:

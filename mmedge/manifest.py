@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, get_args
 
-from mmedge.errors import BundleError, BundleVersionError
+from mmedge.errors import BundleError, BundleVersionError, InputError
 from mmedge.features.frames import unlike_columns
 from mmedge.features.settings import AudioSettings, CameraSettings, StateSettings, TensorSettings, TextSettings
+from mmedge.gates import GATE_VALUES, GATE_WEIGHTS, Gates, shut_out
 from mmedge.policies import PolicyScore, PortPolicy
 from mmedge.records import from_plain, to_plain
 from mmedge.variants import StagePlan, Variant
@@ -186,6 +187,7 @@ class Manifest:
         calibration: File with ranges and statistics of its tensors, "" if it was not calibrated.
         policies: What to do while a port is missing, for ports that have something declared.
         scores: What is left of each output while a port is missing.
+        gates: What the head scales each port by, if it was found.
 
     Raises:
         BundleError: The parts do not fit together.
@@ -207,6 +209,7 @@ class Manifest:
     calibration: str = ""
     policies: dict[str, PortPolicy] = field(default_factory=dict)
     scores: tuple[PolicyScore, ...] = ()
+    gates: Gates | None = None
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -222,6 +225,10 @@ class Manifest:
         wanted |= {self.calibration} - {""}
         if lost := sorted(name for name in self.policies if name not in self.ports or self.ports[name].state):
             raise BundleError(f"there is a policy for {lost[0]!r}, which is no sensor of the model")
+        try:
+            shut_out(self.policies, self.gates)
+        except InputError as error:
+            raise BundleError(str(error)) from error
         if lost := sorted(wanted - self.files.keys()):
             raise BundleError(f"{lost[0]} is used but not listed among the files")
 
@@ -305,6 +312,7 @@ def _check_per_item(manifest: Manifest, stage: Stage) -> None:
 
 def _check_stages(manifest: Manifest) -> None:
     known = {name: {name} for name in manifest.ports}  # the ports that each tensor depends on
+    known |= _weights(manifest)
     for stage in manifest.stages:
         if lost := [name for name in stage.inputs if name not in known]:
             raise BundleError(f"stage {stage.name} reads {lost[0]!r}, which nothing before it makes")
@@ -323,6 +331,7 @@ def _check_stages(manifest: Manifest) -> None:
         known |= dict.fromkeys(stage.outputs, depends)
     _check_items(manifest)
     _check_ports(manifest, known.keys() - manifest.ports.keys())
+    _check_gates(manifest)
 
 
 def _check_items(manifest: Manifest) -> None:
@@ -338,6 +347,23 @@ def _check_items(manifest: Manifest) -> None:
             raise BundleError(f"axis {spec.window_axis} of port {name} is not the time of a camera or of sound")
         if port.audio and (why := unlike_columns(port.audio)):
             raise BundleError(f"port {name} cannot be taken item by item: {why}")
+
+
+def _weights(manifest: Manifest) -> dict[str, set[str]]:
+    """What a head with gates reads that depends on no port, as if it depended on all that have one."""
+    return {} if manifest.gates is None else {GATE_WEIGHTS: set(manifest.gates.ports)}
+
+
+def _check_gates(manifest: Manifest) -> None:
+    if (gates := manifest.gates) is None:
+        return
+    if lost := [name for name in gates.ports if name not in manifest.ports or manifest.ports[name].state]:
+        raise BundleError(f"there are gates of {lost[0]!r}, which is no sensor of the model")
+    ends = {GATE_WEIGHTS: [s.inputs for s in manifest.stages], GATE_VALUES: [s.outputs for s in manifest.stages]}
+    expected = TensorSpec(shape=(len(gates.ports),), dtype="float32")
+    for name, stages in ends.items():
+        if not any(name in names for names in stages) or manifest.tensors[name] != expected:
+            raise BundleError(f"the head has gates of {', '.join(gates.ports)}, and no tensor {name} for them")
 
 
 def _check_outputs(manifest: Manifest) -> None:

@@ -17,11 +17,13 @@ from mmedge.bundle import Bundle, open_bundle
 from mmedge.decode import decode
 from mmedge.errors import BundleError, ClosedError, InputError, SpecError
 from mmedge.feeds import FrontEnd, front_end
+from mmedge.gates import parse_weights
 from mmedge.manifest import Manifest
 from mmedge.sessions import open_sessions
 from mmedge.stages import StageGraph, embeddings
 from mmedge.stream import Stream, StreamOptions
 from mmedge.types import Array, Prediction, whole_number
+from mmedge.weighing import Weighing
 
 __all__ = ["LoadReport", "Model", "load"]
 
@@ -71,6 +73,7 @@ class Model:
         self._bundle = bundle
         self._baseline: Baseline | None = None
         self._once: StageGraph | None = None
+        self._weighing: Weighing | None = None
         self._one_at_a_time = Lock()
 
     @property
@@ -79,21 +82,26 @@ class Model:
         sessions = (self._sessions or {}).values()
         return tuple(dict.fromkeys(note for session in sessions for note in getattr(session, "notes", ())))
 
-    def infer(self, **sensors: npt.NDArray[Any] | str) -> Prediction:
+    def infer(self, **sensors: npt.NDArray[Any] | str | Mapping[str, float]) -> Prediction:
         """One decision on one window of raw sensor data per port; nothing is remembered from call to call.
 
         Args:
             **sensors: For each camera port [T, H, W, 3] (or [H, W, 3] if its window is one picture) uint8 RGB of any
                 size; for each audio port [N] float32 in -1..1, as many samples as its window has, at its rate; for each
                 tensor port an array of its shape and dtype; for each text port a string. A state port may be given
-                like a tensor; left out, it is zeros, as at the first decision of a stream.
+                like a tensor; left out, it is zeros, as at the first decision of a stream. Unless a port is called so,
+                ``weights`` are those of the sensors in a head that has gates, see :meth:`mmedge.Stream.reweight`.
 
         Raises:
-            InputError: A port is missing, unknown, or its data does not fit.
+            InputError: A port is missing, unknown, or its data does not fit; or the weights do not.
             ClosedError: The model was closed.
         """
         begin = perf_counter_ns()
-        ports = self.manifest.ports
+        ports, gates = self.manifest.ports, self.manifest.gates
+        weights = {} if "weights" in ports else sensors.pop("weights", {})
+        if not isinstance(weights, Mapping):
+            raise InputError(f"weights are {type(weights).__name__}; expected one for each sensor, as {{'audio': 0.5}}")
+        parsed = parse_weights(weights, gates)
         needed = [name for name, port in ports.items() if port.state is None]
         if not set(needed) <= sensors.keys() <= ports.keys():
             raise InputError(f"infer() was given {', '.join(sensors) or 'nothing'}; expected {', '.join(needed)}")
@@ -102,10 +110,16 @@ class Model:
             windows = {name: self._window(name, data) for name, data in (zeros | sensors).items()}
             if self._once is None:
                 self._once = self.new_graph(resident=True)
+                self._weighing = Weighing(gates, self._once) if gates else None
+            weighing = self._weighing
+            if weighing is not None:
+                weighing.wanted = parsed
+                weighing.apply()
             for name, window in windows.items():
                 self._once.load_window(name, window)
             self._once.run()
             outputs, labels = decode(self._once.tensors, self.manifest.outputs)
+            let_through, in_force = (None, None) if weighing is None else (weighing.read(), weighing.in_force)
         return Prediction(
             t_ns=0,
             outputs=outputs,
@@ -114,6 +128,8 @@ class Model:
             fresh=dict.fromkeys(needed, True),
             latency_ns=perf_counter_ns() - begin,
             model=self.id,
+            gates=let_through,
+            weights=in_force,
         )
 
     def _window(self, name: str, data: object) -> Array:
@@ -214,7 +230,7 @@ class Model:
     def close(self) -> None:
         """Let go of the sessions; streams that are open keep theirs until they are closed."""
         self._sessions = None
-        self._once = None
+        self._once = self._weighing = None
 
     def __enter__(self) -> "Model":
         return self

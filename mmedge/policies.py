@@ -9,7 +9,7 @@ from mmedge.errors import InputError
 
 __all__ = ["PolicyScore", "PortPolicy", "Step", "merge_policies"]
 
-Step = Literal["hold", "mean", "abstain"]
+Step = Literal["hold", "reweight", "mean", "abstain"]
 STEPS: tuple[Step, ...] = get_args(Step)
 
 
@@ -22,6 +22,8 @@ class PortPolicy:
 
     * ``hold``: what was encoded last, as long as it is not older than ``max_age_ms`` and is not from after the sensor
       fell sick. A port that has given nothing yet is waited for as long. Without ``max_age_ms`` there is no end to it.
+    * ``reweight``: in a head that has gates, this port's is shut, and where gates add up to one, the others open as
+      much. What the gates themselves look at of this port is the mean embedding. With every gate shut, no answer.
     * ``mean``: the mean embedding, which is the mean over calibration data of every tensor that the rest of the model
       reads of this port. The answer is then what the model says from its other sensors; with a single sensor left, the
       answer of that sensor alone.
@@ -81,7 +83,9 @@ class PolicyScore:
     @property
     def instead(self) -> str:
         """What stands in, for people."""
-        return "mean" if self.max_age_ms is None else f"last {self.max_age_ms:g} ms"
+        if self.max_age_ms is not None:
+            return f"last {self.max_age_ms:g} ms"
+        return "shut gate" if self.step == "reweight" else self.step
 
     def shown(self, value: float) -> str:
         """The score, or ``whole``, for people: shares as percentages."""

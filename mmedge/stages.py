@@ -7,6 +7,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from mmedge.backends.base import DeviceTensor, Session, Tensor, memory_of
+from mmedge.gates import GATE_VALUES, GATE_WEIGHTS
 from mmedge.manifest import Manifest, Stage, TensorSpec
 from mmedge.types import Array
 
@@ -60,6 +61,8 @@ class StageGraph:
             for name, tensor in self.held.items()
             if isinstance(tensor, np.ndarray) and name not in resident
         }
+        if manifest.gates is not None and GATE_WEIGHTS in self.tensors:
+            self.tensors[GATE_WEIGHTS][...] = 1
         self.items: dict[str, Array] = {}
         self._newest: dict[str, Array] = {}
         self._steps: dict[str, list[Callable[[], None]]] = {stage.name: [] for stage in self._stages}
@@ -194,9 +197,9 @@ class StageGraph:
 
 
 def embeddings(manifest: Manifest) -> frozenset[str]:
-    """Tensors that only stages read and write: no port, no result, nothing that is fed back."""
+    """Tensors that only stages read and write: no port, no result, nothing that is fed back, no gates."""
     made = {name for stage in manifest.stages for name in stage.outputs}
-    return frozenset(made - set(manifest.results.values()) - set(manifest.states.values()))
+    return frozenset(made - set(manifest.results.values()) - set(manifest.states.values()) - {GATE_VALUES})
 
 
 def _make_room(window: Array, spec: TensorSpec) -> None:

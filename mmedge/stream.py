@@ -13,7 +13,7 @@ from mmedge.backends.base import Session
 from mmedge.baseline import Baseline
 from mmedge.branches import Branch
 from mmedge.decide import Decider
-from mmedge.errors import InputError
+from mmedge.errors import ClosedError, InputError
 from mmedge.feeds import FrontEnd
 from mmedge.health import SensorHealth
 from mmedge.manifest import Manifest
@@ -68,6 +68,7 @@ class Stream:
         predictions: Where decisions wait to be fetched.
         exchanging: Held while a swap takes in a decision, or changes who is heard; one for all swaps of the stream.
         taps: Called with every packet before it is worked on, in the thread that pushes; must not wait, nor keep it.
+        weights: What :meth:`reweight` was given last.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Stream:
         self.tick = parse_tick(tick, manifest)
         self.predictions = Predictions(LIVE_WAITING if options.live else SERIAL_WAITING)
         self.taps: list[Tap] = []
+        self.weights: Mapping[str, float] = {}
         self._metrics: Metrics | None = None
         self._making = Lock()
         self.exchanging = RLock()
@@ -233,6 +235,24 @@ class Stream:
         if self.works.attribution is None:
             raise InputError("the stream was opened without attribution; open it with model.stream(attribution=0)")
         self.works.attribution.ask()
+
+    def reweight(self, weights: Mapping[str, float]) -> None:
+        """Turn sensors down or up from the next tick on, in a head that has gates; from any thread.
+
+        Args:
+            weights: By port; what is left out weighs 1, as the model was trained. 0 shuts a gate, and where gates add
+                up to one, the others open as much. A swap keeps them.
+
+        Raises:
+            InputError: The head has no gates, or none of such a port; or a weight is neither 0 nor between 0.001 and
+                1000, or every one is 0.
+            ClosedError: The stream was closed.
+        """
+        with self.exchanging:
+            if self.predictions.closed:
+                raise ClosedError("the stream was closed; open another one with model.stream()")
+            self.engine.weigh(weights)
+            self.weights = dict(weights)
 
     def _push(self, name: str, packet: Packet) -> None:
         for tap in self.taps:

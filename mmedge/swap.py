@@ -6,7 +6,7 @@ without one that is missing or told twice, also where the two threads are not eq
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Condition, Lock, RLock
 from time import monotonic
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from mmedge.agreement import KEPT, Comparison, SwapReport
 from mmedge.errors import ClosedError, InputError, StreamError
 from mmedge.feeds import AudioFeed
+from mmedge.gates import parse_weights
 from mmedge.journal import tell
 from mmedge.manifest import Manifest, Port
 from mmedge.pace import JUMP_NS
@@ -96,6 +97,17 @@ class _Both:
                 except Exception as error:  # noqa: BLE001 kept, told and raised by switch()
                     swap.end(other, error)
 
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Weigh modalities so in both; neither changes where one of them cannot.
+
+        Raises:
+            InputError: One of them cannot.
+        """
+        for works in self._engines:
+            parse_weights(weights, works.manifest.gates)
+        for works in self._engines:
+            works.weigh(weights)
+
     def close(self) -> None:
         """Close both."""
         for engine in self._engines:
@@ -136,8 +148,14 @@ class Swap:
         if stream.options.live and stream.tick.kind == "any":
             raise InputError('a live stream with tick="any" cannot be swapped: its ticks have no times of their own')
         shadow = model.stream_like(stream)
+        with stream.exchanging:  # and no weights are changed meanwhile
+            self._begin(stream, shadow)
+        tell("INFO", "swap", "a new model runs beside the old one", model=self._name(1))
+
+    def _begin(self, stream: Stream, shadow: Stream) -> None:
         try:
             _check_ports(stream.works.manifest, shadow.works.manifest)
+            shadow.works.weigh(stream.weights)
         except InputError:
             shadow.close()
             raise
@@ -161,7 +179,6 @@ class Swap:
             for index, side in enumerate(self._sides):
                 side.valve.outlet = _Outlet(self, index)
         stream.engine = _Both(self, self._works, list(stream.branches), live=stream.options.live)
-        tell("INFO", "swap", "a new model runs beside the old one", model=self._name(1))
 
     @property
     def heard(self) -> int:

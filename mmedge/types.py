@@ -200,6 +200,8 @@ class Prediction(NamedTuple):
         attribution: How much each port contributed, by output and port, see :class:`mmedge.attribution.Attribution`;
             None where it was not asked for.
         model: Which model made it, all of it: ``model.id``; "" where that has none.
+        gates: How much of each port a head with gates let through, after the weights; None where it has none.
+        weights: The weights in force, by port; None where every one is 1, or there is no answer.
     """
 
     t_ns: int
@@ -211,6 +213,8 @@ class Prediction(NamedTuple):
     degraded: tuple[str, ...] = ()
     attribution: Mapping[str, Mapping[str, float]] | None = None
     model: str = ""
+    gates: Mapping[str, float] | None = None
+    weights: Mapping[str, float] | None = None
 
     @property
     def abstained(self) -> bool:

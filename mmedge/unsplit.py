@@ -1,10 +1,12 @@
 """The same model as one stage: what split and unsplit runs are compared with."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mmedge.manifest import Manifest, Stage
+from mmedge.policies import PortPolicy
 
-__all__ = ["WHOLE", "unsplit"]
+__all__ = ["WHOLE", "ungated", "unsplit"]
 
 WHOLE = "whole"
 
@@ -20,4 +22,12 @@ def unsplit(manifest: Manifest) -> Manifest:
         tensors={name: replace(manifest.tensors[name], window_axis=None) for name in (*ports, *outputs)},
         macs={WHOLE: sum(manifest.macs.values())},
         variants={},
+        gates=None,
+        policies=ungated(manifest.policies),
     )
+
+
+def ungated(policies: Mapping[str, PortPolicy]) -> dict[str, PortPolicy]:
+    """The same policies without the step that needs gates in the head."""
+    steps = {name: tuple(step for step in policy.missing if step != "reweight") for name, policy in policies.items()}
+    return {name: replace(policy, missing=steps[name]) for name, policy in policies.items()}

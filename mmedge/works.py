@@ -15,6 +15,7 @@ from mmedge.decide import Decider
 from mmedge.distance import Distances
 from mmedge.errors import InputError
 from mmedge.feeds import FrontEnd, front_end
+from mmedge.gates import parse_weights, shut_out
 from mmedge.health import Health
 from mmedge.ladder import Ladder
 from mmedge.manifest import Manifest
@@ -80,6 +81,9 @@ class Engine(Protocol):
 
     def push(self, name: str, packet: Packet) -> None:
         """Take in a packet of a port."""
+
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Weigh modalities so from the next tick on."""
 
     def close(self) -> None:
         """Take no more packets, and end all threads."""
@@ -170,6 +174,16 @@ class Works:
         self.health.see(name, packet)  # first, as what is wrong with it matters to the ticks that it brings
         self._engine.push(name, packet, pushed_ns)
 
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Weigh modalities so from the next tick on; may be called from any thread.
+
+        Raises:
+            InputError: The head has no gates, or none of such a port; or a weight cannot be.
+        """
+        parsed = parse_weights(weights, self.manifest.gates)
+        if self.decider.weighing is not None:
+            self.decider.weighing.wanted = parsed
+
     def close(self) -> None:
         """Take no more packets, and end all threads."""
         self._engine.close()
@@ -178,7 +192,8 @@ class Works:
         limits = parse_max_age(options.max_age_ms, self.branches)
         policies = merge_policies(self.manifest.policies, options.policies, limits, self.branches)
         means = {}
-        if wanted := [name for name, policy in policies.items() if "mean" in policy.missing]:
+        shut_out(policies, self.manifest.gates)
+        if wanted := [name for name, policy in policies.items() if {"mean", "reweight"} & set(policy.missing)]:
             if baseline is None:
                 raise InputError(f"the policy of {wanted[0]} needs its mean embedding; open the stream of a bundle")
             read = baseline()

@@ -9,7 +9,7 @@ import pytest
 from mmedge.types import NS
 
 PAGE = (Path(__file__).parents[1] / "docs/missing-sensors.md").read_text(encoding="utf-8")
-POLICY, ATTRIBUTION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+POLICY, ATTRIBUTION, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (DECLARED,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 
 

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import onnx
 
+from mmedge.errors import SpecError
+from mmedge.gates import GATE_WEIGHTS, Gates
 from mmedge.manifest import Port, TensorSpec
 from mmedge.types import Array
+from mmedge_export.gates.find import NO_WEIGHTS, Weighed, weigh_gates
 from mmedge_export.graph import extract, tensor_specs
-from mmedge_export.split import PlannedStage, plan_split
+from mmedge_export.spec import DeclaredGates
+from mmedge_export.split import PlannedStage, SplitPlan, plan_split
 from mmedge_export.windows import join_loops, split_window, window_axis
 
 __all__ = ["CutGraph", "cut_graph"]
+
+WORTH_KEEPING = 0.01  # of all multiply-accumulates, that no weight may move from an encoder to the head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +32,7 @@ class CutGraph:
         tensors: Everything that goes from stage to stage, ports included.
         kept_whole: Why the graph was not split by modality, or "".
         notes: What a person should know about the split.
+        gates: The gates that the stages have weights for; ``whole`` has none.
     """
 
     whole: onnx.ModelProto
@@ -34,6 +41,7 @@ class CutGraph:
     tensors: dict[str, TensorSpec]
     kept_whole: str
     notes: tuple[str, ...]
+    gates: Gates | None = None
 
 
 def cut_graph(
@@ -42,6 +50,7 @@ def cut_graph(
     samples: Sequence[Mapping[str, Array]],
     folder: Path,
     in_graph: Collection[str] = (),
+    declared: DeclaredGates | None = None,
 ) -> CutGraph:
     """Split by modality, then each window of pictures or sound by time where that is proved to change nothing.
 
@@ -51,11 +60,15 @@ def cut_graph(
         samples: Real port tensors, batch axis included, for the proofs.
         folder: For temporary files.
         in_graph: Ports whose front end will be in front of the graph; their windows stay whole.
+        declared: What the spec says of gates over the sensors.
+
+    Raises:
+        SpecError: What it says is not so.
     """
-    model = join_loops(model, ports)
-    plan = plan_split(model, [name for name, port in ports.items() if port.state])
-    single = len(ports) == 1
-    stages, notes = list(plan.stages), []
+    whole = join_loops(model, ports)
+    plan, weighed = _with_weights(whole, ports, samples, folder, declared)
+    model, single = weighed.model, len(ports) == 1
+    stages, notes = list(plan.stages), [weighed.note] if weighed.note else []
     graphs: dict[str, onnx.ModelProto] = {}
     axes: dict[str, int] = {}
     sizes: dict[str, int] = {}
@@ -84,10 +97,39 @@ def cut_graph(
         for tensor in (*stage.inputs, *stage.outputs):
             tensors[tensor] = replace(specs[tensor], window_axis=axes.get(tensor), item_size=sizes.get(tensor, 1))
     return CutGraph(
-        whole=model,
+        whole=whole,
         stages=tuple(stages),
         graphs=graphs,
         tensors=tensors,
         kept_whole="" if axes else plan.kept_whole,
         notes=tuple(notes),
+        gates=weighed.gates,
     )
+
+
+def _with_weights(
+    model: onnx.ModelProto,
+    ports: Mapping[str, Port],
+    samples: Sequence[Mapping[str, Array]],
+    folder: Path,
+    declared: DeclaredGates | None,
+) -> tuple[SplitPlan, Weighed]:
+    """The split of a graph that has weights of modalities if it has gates, unless encoders would have to wait for them.
+
+    Raises:
+        SpecError: It is not so what the spec says of gates.
+    """
+    sensors = [name for name, port in ports.items() if not port.state]
+    states = [name for name in ports if name not in sensors]
+    plan, found = plan_split(model, states), weigh_gates(model, sensors, samples, folder, declared)
+    if found.gates is None:
+        return plan, found
+    changed = plan_split(found.model, states, {GATE_WEIGHTS: found.gates.ports})
+    lost = sum(planned.macs for planned in plan.stages if len(planned.stage.ports) == 1)
+    lost -= sum(planned.macs for planned in changed.stages if len(planned.stage.ports) == 1)
+    if lost <= WORTH_KEEPING * sum(planned.macs for planned in plan.stages):
+        return changed, found
+    why = "its gates lie inside of encoders, which would have to run at every decision"
+    if declared is not None:
+        raise SpecError(f"outputs.{declared.output} is said to be gates, which cannot be used: {why}")
+    return plan, Weighed(model=model, note=f"{NO_WEIGHTS}: {why}")

@@ -172,6 +172,7 @@ def write_bundle(
         kept_whole=cut.kept_whole,
         notes=cut.notes,
         policies=source.spec.policies,
+        gates=cut.gates,
     )
     (draft / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -2,18 +2,20 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from mmedge.calibration import CALIBRATION
-from mmedge.errors import ExportError, InputError
+from mmedge.errors import ExportError, InputError, SpecError
+from mmedge.gates import shut_out
 from mmedge.manifest import Manifest
-from mmedge.policies import PolicyScore
-from mmedge_export.cut import cut_graph
+from mmedge.policies import PolicyScore, PortPolicy
+from mmedge_export.cut import CutGraph, cut_graph
 from mmedge_export.front_stages import place_front_ends
+from mmedge_export.gates.find import NO_WEIGHTS
 from mmedge_export.graph import stripped
 from mmedge_export.pack import make_golden, new_folder, refuse_to_replace, seal, write_bundle, write_report
 from mmedge_export.parity.cases import plan_cases
@@ -102,8 +104,9 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         traced = source.write_graph(tensors[0], whole_path)
         whole = read_graph(whole_path)
         progress("splitting by sensor and by time")
-        cut = cut_graph(whole, spec.ports, tensors, Path(temporary), spec.in_graph)
+        cut = cut_graph(whole, spec.ports, tensors, Path(temporary), spec.in_graph, spec.gates)
         cut = replace(cut, notes=(*traced.notes, *cut.notes))
+        _check_policies(spec.policies, cut)
         progress("computing what the original gives")
         evidence = gather(traced, cut, plan_cases(spec.ports, tensors), Path(temporary))
         references, own = evidence.references, slice(len(samples))
@@ -139,6 +142,14 @@ def export_source(source: Source, out: Path, options: ExportOptions, progress: P
         if options.keep_whole:
             _keep(stripped(whole), options.keep_whole)
     return Exported(manifest=manifest, parity=report)
+
+
+def _check_policies(policies: Mapping[str, PortPolicy], cut: CutGraph) -> None:
+    try:
+        shut_out(policies, cut.gates)
+    except InputError as error:
+        why = [note for note in cut.notes if note.startswith(NO_WEIGHTS)]
+        raise SpecError("; ".join([f"policies: {error}", *why])) from error
 
 
 def _look(

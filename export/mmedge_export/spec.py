@@ -28,7 +28,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Axis", "Spec", "parse_value", "read_spec"]
+__all__ = ["Axis", "DeclaredGates", "Spec", "parse_value", "read_spec"]
 
 MAX_TOKENIZER_BYTES = 64 << 20
 NAME = re.compile(r"\w[\w.-]{0,99}")
@@ -59,6 +59,19 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredGates:
+    """``gates = ["image", "audio"]`` of an output: its last axis holds the head's gates of these sensors.
+
+    Attributes:
+        output: Its name.
+        ports: The sensors, in its order.
+    """
+
+    output: str
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """What a SPEC.toml says.
 
@@ -75,6 +88,7 @@ class Spec:
         symbolic: Axes that the graph must leave open, whatever size is shipped.
         in_graph: Audio ports whose features the bundle's graph computes. Their settings here are those of the model,
             which takes features wherever they come from.
+        gates: The output that holds the gates over the sensors, if one is said to.
     """
 
     name: str
@@ -88,6 +102,7 @@ class Spec:
     policies: dict[str, PortPolicy] = field(default_factory=dict)
     symbolic: tuple[Axis, ...] = ()
     in_graph: tuple[str, ...] = ()
+    gates: DeclaredGates | None = None
 
     @property
     def bundle_ports(self) -> dict[str, Port]:
@@ -173,15 +188,38 @@ def _spec(document: dict[str, Any], folder: Path) -> Spec:
         arguments=dict(model.get("arguments", {})),
         samples=model.get("samples", ""),
         ports=ports,
-        outputs={
-            name: from_plain(Output, {**table, "tensor": name}, f"outputs.{name}") for name, table in outputs.items()
-        },
+        outputs={name: _output(table, name) for name, table in outputs.items()},
+        gates=_gates(outputs, ports),
         files={port.text.tokenizer: folder / inputs[name]["tokenizer"] for name, port in ports.items() if port.text},
         call=call,
         policies=_policies(document.get("policies", {}), ports),
         symbolic=symbolic,
         in_graph=tuple(in_graph),
     )
+
+
+def _output(table: Mapping[str, Any], name: str) -> Output:
+    described = {key: value for key, value in table.items() if key != "gates"}
+    return from_plain(Output, {**described, "tensor": name}, f"outputs.{name}")
+
+
+def _gates(tables: Mapping[str, Mapping[str, Any]], ports: Mapping[str, Port]) -> DeclaredGates | None:
+    """What an output says of gates; at most one does."""
+    sensors, found = [name for name in ports if ports[name].state is None], None
+    for name, table in tables.items():
+        if "gates" not in table:
+            continue
+        if found is not None:
+            raise SpecError(f"outputs.{found.output} and outputs.{name} have gates; expected one output that does")
+        given = table["gates"]
+        if (
+            type(given) is not list
+            or any(given.count(port) > 1 or port not in sensors for port in given)
+            or not given[1:]
+        ):
+            raise SpecError(f"outputs.{name}.gates = {given} is not a list of several of {', '.join(sensors)}")
+        found = DeclaredGates(output=name, ports=tuple(given))
+    return found
 
 
 def _check_names(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:

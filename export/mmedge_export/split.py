@@ -52,20 +52,25 @@ class SplitPlan:
         return tuple(name for name in made if name in read)
 
 
-def plan_split(model: onnx.ModelProto, states: Collection[str] = ()) -> SplitPlan:
+def plan_split(
+    model: onnx.ModelProto, states: Collection[str] = (), weights: Mapping[str, Collection[str]] | None = None
+) -> SplitPlan:
     """Find the stages of a graph.
 
     Args:
         model: A checked model with static shapes.
         states: Those of its inputs that are fed back from its outputs.
+        weights: Those of its inputs that no sensor gives, and the ports that they count for: what reads them is where
+            these meet.
 
     Returns:
         One stage for each set of ports that nodes depend on. Sets without multiply-accumulates (casts, reshapes) become
         part of their readers. A graph with nothing private to a sensor is kept whole.
     """
     graph, specs = model.graph, tensor_specs(model)
-    ports = [value.name for value in graph.input]
-    sets = _dependencies(graph, ports)
+    given = {name: frozenset(named) for name, named in (weights or {}).items()}
+    ports = [value.name for value in graph.input if value.name not in given]
+    sets = _dependencies(graph, {name: frozenset([name]) for name in ports} | given)
     _refuse_constant_outputs(graph, sets)
     macs = [count_macs(node, specs) for node in graph.node]
     total = sum(macs)
@@ -80,8 +85,8 @@ def plan_split(model: onnx.ModelProto, states: Collection[str] = ()) -> SplitPla
     return SplitPlan(stages=tuple(_stages(graph, ports, sets, macs, frozenset(states), moved)))
 
 
-def _dependencies(graph: onnx.GraphProto, ports: Collection[str]) -> list[Ports]:
-    depends: dict[str, Ports] = {name: frozenset([name]) for name in ports}
+def _dependencies(graph: onnx.GraphProto, given: Mapping[str, Ports]) -> list[Ports]:
+    depends = dict(given)
     sets = []
     for node in graph.node:  # ONNX keeps nodes in topological order
         here: Ports = frozenset().union(*(depends.get(name, frozenset()) for name in reads(node)))
@@ -115,6 +120,7 @@ def _stages(
     moved: Collection[int],
 ) -> list[PlannedStage]:
     producer = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    given = {value.name for value in graph.input}
     finals = {value.name for value in graph.output}
     cost = {s: sum(c for c, other in zip(macs, sets, strict=True) if other == s) for s in set(sets)}
     gives_output = {sets[producer[name]] for name in finals}
@@ -133,8 +139,8 @@ def _stages(
         stage = Stage(
             name=_name(s, ports),
             ports=tuple(name for name in ports if name in s),
-            inputs=_in_graph_order(graph, ports, (read_by[s] - made) & (set(ports) | set(producer))),
-            outputs=_in_graph_order(graph, ports, own & wanted),
+            inputs=_in_graph_order(graph, (read_by[s] - made) & (given | set(producer))),
+            outputs=_in_graph_order(graph, own & wanted),
         )
         planned.append(PlannedStage(stage=stage, nodes=members[s], macs=sum(macs[i] for i in members[s])))
     return planned
@@ -154,8 +160,8 @@ def _closure(
     return frozenset(members)
 
 
-def _in_graph_order(graph: onnx.GraphProto, ports: list[str], names: Collection[str]) -> tuple[str, ...]:
-    order = [*ports, *(name for node in graph.node for name in node.output)]
+def _in_graph_order(graph: onnx.GraphProto, names: Collection[str]) -> tuple[str, ...]:
+    order = [*(value.name for value in graph.input), *(name for node in graph.node for name in node.output)]
     return tuple(name for name in order if name in names)
 
 
@@ -169,6 +175,7 @@ def _name(s: Ports, ports: list[str]) -> str:
 
 def _whole(graph: onnx.GraphProto, ports: list[str], macs: list[int], reason: str) -> SplitPlan:
     outputs = tuple(value.name for value in graph.output)
-    stage = Stage(name="whole", ports=tuple(ports), inputs=tuple(ports), outputs=outputs)
+    inputs = tuple(value.name for value in graph.input)
+    stage = Stage(name="whole", ports=tuple(ports), inputs=inputs, outputs=outputs)
     nodes = frozenset(range(len(graph.node)))
     return SplitPlan(stages=(PlannedStage(stage=stage, nodes=nodes, macs=sum(macs)),), kept_whole=reason)

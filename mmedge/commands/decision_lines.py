@@ -36,6 +36,8 @@ def to_json_line(prediction: Prediction, described: Mapping[str, Output]) -> str
             "fresh": prediction.fresh,
             "degraded": prediction.degraded,
             "attribution": prediction.attribution,
+            "gates": prediction.gates,
+            "weights": prediction.weights,
             "latency_ns": prediction.latency_ns,
             "model": prediction.model,
         },

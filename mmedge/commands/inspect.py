@@ -14,6 +14,8 @@ from mmedge.sessions import fits
 
 __all__ = ["inspect_command"]
 
+KINDS = {"softmax": "softmax", "complement": "z and 1 - z of a sigmoid", "sigmoid": "sigmoid, each by itself"}
+
 
 @click.command("inspect", short_help="Ports, stages, what they cost here, and what the split saves.")
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -89,7 +91,11 @@ def _stages(manifest: Manifest, costs: list[StageCost]) -> str:
     header = ["stage", "depends on", "ms here", "M MACs", "KiB out", "runs in the whole model"]
     text = table(header, rows, left=(0, 1, 5))
     reasons = [f"kept whole: {manifest.kept_whole}"] if manifest.kept_whole else []
-    return "\n".join([text, *reasons, *manifest.notes])
+    gates = manifest.gates
+    weighed = (
+        [f"head has gates of {', '.join(gates.ports)} ({KINDS[gates.kind]}); weights turn them down"] if gates else []
+    )
+    return "\n".join([text, *reasons, *weighed, *manifest.notes])
 
 
 def _saving(saving: Saving) -> str:

@@ -1,10 +1,10 @@
-"""What a user types about missing sensors."""
+"""What a user types about sensors that are missing, or are to count less."""
 
 from collections.abc import Sequence
 
 from mmedge.errors import InputError
 
-__all__ = ["parse_ages", "parse_policies"]
+__all__ = ["parse_numbers", "parse_policies"]
 
 
 def parse_policies(given: Sequence[str]) -> dict[str, list[str]]:
@@ -17,20 +17,25 @@ def parse_policies(given: Sequence[str]) -> dict[str, list[str]]:
     return {port: [step for step in steps.split(",") if step] for port, steps in pairs}
 
 
-def parse_ages(given: Sequence[str]) -> dict[str, float]:
-    """``sound=300`` as milliseconds by port.
+def parse_numbers(given: Sequence[str], option: str, expected: str) -> dict[str, float]:
+    """``sound=300`` as a number by port.
+
+    Args:
+        given: What was typed.
+        option: Behind which option, for messages.
+        expected: An example.
 
     Raises:
         InputError: It is not written so.
     """
-    ages = {}
+    numbers = {}
     for text in given:
-        port, age = _pair(text, "--max-age", "sound=300, in milliseconds")
+        port, number = _pair(text, option, expected)
         try:
-            ages[port] = float(age)
+            numbers[port] = float(number)
         except ValueError as error:
-            raise InputError(f"--max-age {text}: expected sound=300, in milliseconds") from error
-    return ages
+            raise InputError(f"{option} {text}: expected {expected}") from error
+    return numbers
 
 
 def _pair(text: str, option: str, expected: str) -> tuple[str, str]:

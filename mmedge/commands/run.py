@@ -10,7 +10,7 @@ import click
 
 from mmedge.commands.decision_lines import lines_to, refuse_to_overwrite, to_json_line
 from mmedge.commands.live_console import counted, stopped_by_signals, telling
-from mmedge.commands.policy_options import parse_ages, parse_policies
+from mmedge.commands.policy_options import parse_numbers, parse_policies
 from mmedge.commands.shadowing import Shadow, shadow_options
 from mmedge.commands.watching import logged, metered, tell_sensor, viewed, watch_options
 from mmedge.errors import InputError, ShortSourceError
@@ -47,6 +47,7 @@ SHOWN_VALUES = 3  # of a vector, on a line for people
 @click.option("--variant", default="auto", show_default=True, help="Which set of graphs; mmedge inspect lists them.")
 @click.option("--policy", multiple=True, help="While a sensor is missing: sound=hold,mean,abstain; may be repeated.")
 @click.option("--max-age", multiple=True, help="When it is missing: sound=300, in milliseconds; may be repeated.")
+@click.option("--weight", multiple=True, help="Turn a sensor down, in a head with gates: sound=0.5; may be repeated.")
 @click.option("--attribution", type=int, help="Say of every n-th decision how much each sensor contributed (JSON).")
 @click.option("--allow-short", is_flag=True, help="Stop where the shorter recording ends.")
 @shadow_options
@@ -61,9 +62,10 @@ def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) 
         refuse_to_overwrite(jsonl, [Path(p.removeprefix("paced:")) for p in given if p and "://" not in p])
     stream = {
         "policies": parse_policies(options.pop("policy")),
-        "max_age_ms": parse_ages(options.pop("max_age")) or None,
+        "max_age_ms": parse_numbers(options.pop("max_age"), "--max-age", "sound=300, in milliseconds") or None,
         "attribution": options.pop("attribution"),
     }
+    weights = parse_numbers(options.pop("weight"), "--weight", "sound=0.5")
     shadow, shadow_variant, switch_at = (options.pop(name) for name in ("shadow", "shadow_variant", "switch_at"))
     if shadow is None and (switch_at is not None or shadow_variant != "auto"):
         raise InputError("--switch-at and --shadow-variant are of a second bundle; give it too: --shadow NEW.mmedge")
@@ -74,6 +76,8 @@ def run_command(bundle: Path, jsonl: Path | None, variant: str, **options: Any) 
         other = None if shadow is None else stack.enter_context(load(shadow, variant=shadow_variant))
         run: Run | LiveRun = open_run(model, stream=stream, **options)
         stack.callback(run.close)
+        if weights:
+            run.stream.reweight(weights)
         beside = None if other is None else stack.enter_context(Shadow(run, other, switch_at))
         if isinstance(run, LiveRun):
             stack.enter_context(stopped_by_signals(run.stop))

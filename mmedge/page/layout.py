@@ -25,7 +25,8 @@ def edges(manifest: Manifest) -> list[Edge]:
     joined: dict[tuple[str, str], list[str]] = {}
     for stage in manifest.stages:
         for tensor in stage.inputs:
-            joined.setdefault((makers[tensor], f"stage:{stage.name}"), []).append(tensor)
+            if tensor in makers:  # and no weights of modalities, which no part makes
+                joined.setdefault((makers[tensor], f"stage:{stage.name}"), []).append(tensor)
     for name, output in manifest.outputs.items():
         joined.setdefault((makers[output.tensor], f"output:{name}"), []).append(output.tensor)
     return [Edge(source=source, target=target, tensors=tuple(names)) for (source, target), names in joined.items()]

@@ -112,7 +112,7 @@ def test_a_spec_declares_what_to_do_without_a_sensor():
     ("table", "told"),
     [
         ("[policies.smell]", "policies.smell is for no sensor of the model; expected one of image, audio"),
-        ('[policies.audio]\nmissing = ["pray"]', "expected one of 'hold', 'mean', 'abstain'"),
+        ('[policies.audio]\nmissing = ["pray"]', "expected one of 'hold', 'reweight', 'mean', 'abstain'"),
         ('[policies.audio]\nmissing = ["abstain", "hold"]', "in this order"),
         ("[policies.audio]\nmax_age_ms = -1", "max_age_ms is -1.0; expected milliseconds above 0"),
         ("[policies.audio]\nmax_age = 1", "policies.audio.max_age is not known; expected max_age_ms, missing"),

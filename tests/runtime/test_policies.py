@@ -162,9 +162,9 @@ def test_what_the_caller_wants_goes_before_what_the_bundle_declares():
     ("given", "told"),
     [
         ({"smell": ["hold"]}, "policies name 'smell'; the model has image"),
-        ({"image": ["pray"]}, "the policy of image has 'pray'; expected some of hold, mean, abstain"),
+        ({"image": ["pray"]}, "the policy of image has 'pray'; expected some of hold, reweight, mean, abstain"),
         ({"image": "hold"}, "expected a list"),
-        ({"image": ["abstain", "hold"]}, "the order is hold, mean, abstain"),
+        ({"image": ["abstain", "hold"]}, "the order is hold, reweight, mean, abstain"),
     ],
 )
 def test_a_policy_that_cannot_be_is_refused(given, told):

@@ -67,7 +67,8 @@ def gather(traced: Traced, cut: CutGraph, cases: Sequence[Case], folder: Path) -
         ExportError: The graph cannot.
     """
     outputs = [value.name for value in cut.whole.graph.output]
-    inside = [name for name in cut.tensors if name not in outputs and name not in _ports(cut.whole)]
+    there = {name for node in cut.whole.graph.node for name in node.output} - {*outputs}
+    inside = [name for name in cut.tensors if name in there]
     kept, references, notes = references_of(traced, cases, inside, folder)
     path = folder / "tapped.onnx"
     nodes = range(len(cut.whole.graph.node))

@@ -76,6 +76,7 @@ def _capturing(bundle: Bundle, capture: _WindowCapture) -> Model:
         macs={capture.stage.name: 0},
         tensors=whole,
         variants={},
+        gates=None,
         policies={},  # every window is what the sensors gave
     )
     report = LoadReport(backend="none", variant="none", threads=1, reason="nothing is computed", load_ms=0)

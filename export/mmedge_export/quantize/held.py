@@ -46,6 +46,10 @@ class _Cut:
         if name != self._port or not any(begin <= packet.t_ns < end for begin, end in self._spans):
             self._engine.push(name, packet)
 
+    def weigh(self, weights: Mapping[str, float]) -> None:
+        """Weigh modalities so."""
+        self._engine.weigh(weights)
+
     def close(self) -> None:
         """Close the stream's own."""
         self._engine.close()

@@ -1,4 +1,4 @@
-"""What is left of each output while one sensor is missing and its mean embedding stands in."""
+"""What is left of each output while one sensor is missing: its mean embedding stands in, or its gate is shut."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from mmedge.backends.ort import OrtSession
 from mmedge.branches import shares
+from mmedge.gates import GATE_WEIGHTS
 from mmedge.manifest import Manifest
 from mmedge.policies import PolicyScore, Step
 from mmedge.types import Array
@@ -31,7 +32,7 @@ HEADER = (
 def score_missing(
     manifest: Manifest, graphs: Mapping[str, bytes], windows: Windows, tensors: Tensors, means: Tensors
 ) -> tuple[PolicyScore, ...]:
-    """The step "mean" of every policy, by truth where there is some, else by agreement with the whole model.
+    """The steps "mean" and "reweight" of every policy, by truth if known, else by agreement with the whole model.
 
     Args:
         manifest: Of the bundle.
@@ -56,6 +57,11 @@ def score_missing(
             masked[name] = np.broadcast_to(means[name].astype(tensors[name].dtype), tensors[name].shape)
         made = _run_head(manifest, sessions, windows, masked)
         scores += [to_score(port, "mean", loss) for loss in losses(manifest, tensors, made, windows.labels, ALL)]
+        if manifest.gates is not None and port in manifest.gates.ports:
+            kept = np.array([name != port for name in manifest.gates.ports], np.float32)
+            made = _run_head(manifest, sessions, windows, masked | {GATE_WEIGHTS: tensors[GATE_WEIGHTS] * kept})
+            shut = losses(manifest, tensors, made, windows.labels, ALL)
+            scores += [to_score(port, "reweight", loss) for loss in shut]
     return tuple(scores)
 
 

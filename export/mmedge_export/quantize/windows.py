@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmedge.errors import InputError
+from mmedge.gates import GATE_WEIGHTS
 from mmedge.manifest import Manifest, Output
 from mmedge.types import Array
 
@@ -39,7 +40,7 @@ class Windows:
     """W moments of calibration data.
 
     Attributes:
-        ports: Tensor of each port, [W, 1, ...].
+        ports: Tensor of each port, [W, 1, ...]; and what a head with gates reads beside them, all ones [W, P].
         labels: For each output that some moment has a truth for: classification [W] int64, -1 where it is not known;
             other tasks [W, ...] float64, NaN where it is not known.
         begins: [W] bool, where states begin anew.
@@ -96,8 +97,11 @@ def stacked(moments: Sequence[tuple[str, Moment]], manifest: Manifest, *, real: 
         for name in sorted(known)
     }
     given = frozenset[str]().union(*(moment.given for _, moment in moments))
+    ports = {name: np.stack([moment.ports[name] for _, moment in moments]) for name in manifest.ports}
+    if manifest.gates is not None:
+        ports[GATE_WEIGHTS] = np.ones((len(moments), len(manifest.gates.ports)), np.float32)
     return Windows(
-        ports={name: np.stack([moment.ports[name] for _, moment in moments]) for name in manifest.ports},
+        ports=ports,
         labels=labels,
         begins=np.array([moment.begins for _, moment in moments]),
         fed=frozenset(manifest.states.keys() - given),

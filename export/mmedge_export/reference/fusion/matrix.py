@@ -54,11 +54,12 @@ MATRIX_BEGIN = """
 - **by time**: whose windows are encoded item by item, each item once instead of once per window that it is in.
 - **parity**: torch, the ONNX graph, its stages, one-shot inference, and a stream of pictures and sound through the
   runtime gave the same outputs, within the model's own rounding noise (float32 against float64 in torch).
+- **gates**: what kind of gates over its sensors were found and proved, which weights can turn down at run time.
 - **saving**: how many times fewer multiply-accumulates than the whole model at every decision, at 15 pictures and 50
   decisions a second. It is counted, not timed; `mmedge inspect` times your model on your machine.
 
-| fusion | encoder | exports | splits | by time | parity | saving |
-|---|---|---|---|---|---|---|
+| fusion | encoder | exports | splits | by time | parity | gates | saving |
+|---|---|---|---|---|---|---|---|
 """
 TRAINING = """
 ## To train them with
@@ -95,6 +96,7 @@ class Row:
         stages: What it was cut into.
         kept_whole: Why it was not, or "".
         by_time: Ports whose windows are encoded item by item.
+        gates: Their kind, or "".
         saving: Multiply-accumulates of the unsplit model over those of the stages, per second of stream.
     """
 
@@ -103,6 +105,7 @@ class Row:
     stages: tuple[str, ...]
     kept_whole: str
     by_time: tuple[str, ...]
+    gates: str
     saving: float
 
 
@@ -132,6 +135,7 @@ def measure(fusion: str, encoder: str, folder: Path) -> Row:
         stages=tuple(stage.name for stage in manifest.stages),
         kept_whole=manifest.kept_whole,
         by_time=tuple(stage.ports[0] for stage in manifest.stages if stage.per_item),
+        gates=manifest.gates.kind if manifest.gates else "",
         saving=1 / saving.ratio,
     )
 
@@ -140,7 +144,9 @@ def row_line(row: Row) -> str:
     """The row as it stands in the page's table."""
     splits = f"kept whole: {row.kept_whole}" if row.kept_whole else ", ".join(row.stages)
     by_time = ", ".join(row.by_time) or "no"
-    return f"| {row.fusion} | {row.encoder} | yes | {splits} | {by_time} | yes | {row.saving:.1f}× |"
+    return (
+        f"| {row.fusion} | {row.encoder} | yes | {splits} | {by_time} | yes | {row.gates or 'no'} | {row.saving:.1f}× |"
+    )
 
 
 def page(rows: Iterable[Row]) -> str:

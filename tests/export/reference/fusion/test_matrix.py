@@ -53,7 +53,7 @@ def test_the_page_has_every_block_with_every_encoder_and_the_blocks_own_words():
 
 def test_only_early_fusion_is_kept_whole():
     for row in rows_of(committed()):
-        _, fusion, _, _, splits, by_time, _, saving = (cell.strip() for cell in row.rstrip("| ").split("|"))
+        _, fusion, _, _, splits, by_time, _, _, saving = (cell.strip() for cell in row.rstrip("| ").split("|"))
         early = BLOCKS[fusion].family == "early"
         assert splits.startswith("kept whole: early fusion") == early
         assert (by_time == "no") == early
