@@ -38,17 +38,19 @@ class Gates:
             raise BundleError(f"gates are of several ports, each once, not of {', '.join(self.ports) or 'none'}")
 
 
-def parse_weights(given: Mapping[str, float], gates: Gates | None) -> dict[str, float]:
+def parse_weights(given: object, gates: Gates | None) -> dict[str, float]:
     """A weight for every port with a gate, from what a user gives.
 
     Args:
-        given: By port; what is left out weighs 1.
+        given: A number by port; what is left out weighs 1.
         gates: Of the model's head, if it has some.
 
     Raises:
         InputError: The head has no gates, or none of such a port; or a weight is neither 0 nor between 0.001 and 1000,
             or every one is 0.
     """
+    if not isinstance(given, Mapping):
+        raise InputError(f"weights are {type(given).__name__}; expected one for each sensor, as {{'audio': 0.5}}")
     if not given:
         return dict.fromkeys(gates.ports, 1.0) if gates else {}
     if gates is None:
@@ -78,6 +80,6 @@ def shut_out(policies: Mapping[str, PortPolicy], gates: Gates | None) -> tuple[s
     found = tuple(name for name, policy in policies.items() if "reweight" in policy.missing)
     for name in found:
         if gates is None or name not in gates.ports:
-            others = f"those of {', '.join(gates.ports)}" if gates else "none"
-            raise InputError(f"the policy of {name} is to reweight, and the head has no gate of it, but {others}")
+            lacks = f"has gates of {', '.join(gates.ports)} only" if gates else "has no gates"
+            raise InputError(f"the policy of {name} is to reweight, and the head {lacks}")
     return found

@@ -99,8 +99,6 @@ class Model:
         begin = perf_counter_ns()
         ports, gates = self.manifest.ports, self.manifest.gates
         weights = {} if "weights" in ports else sensors.pop("weights", {})
-        if not isinstance(weights, Mapping):
-            raise InputError(f"weights are {type(weights).__name__}; expected one for each sensor, as {{'audio': 0.5}}")
         parsed = parse_weights(weights, gates)
         needed = [name for name, port in ports.items() if port.state is None]
         if not set(needed) <= sensors.keys() <= ports.keys():

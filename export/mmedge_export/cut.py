@@ -123,7 +123,7 @@ def _with_weights(
     states = [name for name in ports if name not in sensors]
     plan, found = plan_split(model, states), weigh_gates(model, sensors, samples, folder, declared)
     if found.gates is None:
-        return plan, found
+        return plan, replace(found, note="") if plan.kept_whole else found  # no head, so no word of what is in it
     changed = plan_split(found.model, states, {GATE_WEIGHTS: found.gates.ports})
     lost = sum(planned.macs for planned in plan.stages if len(planned.stage.ports) == 1)
     lost -= sum(planned.macs for planned in changed.stages if len(planned.stage.ports) == 1)

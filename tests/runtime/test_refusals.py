@@ -159,11 +159,19 @@ def options() -> Iterator[Row]:
         yield "stream deadline_ms", stream(live=True, deadline_ms=deadline), "deadline_ms is .*; expected milliseconds"
     yield "stream deadline_ms", stream(deadline_ms=3), "deadline_ms needs a live stream"
     yield "stream policies", stream(policies={"lidar": ["hold"]}), "policies name 'lidar'; the model has image, audio"
-    yield "stream policies", stream(policies={"image": ["pray"]}), "'pray'; expected some of hold, mean, abstain"
+    yield (
+        "stream policies",
+        stream(policies={"image": ["pray"]}),
+        "'pray'; expected some of hold, reweight, mean, abstain",
+    )
     for steps in ("hold", None, 3):
         yield "stream policies", stream(policies={"image": steps}), "expected a list such as"
         if steps is not None:
             yield "stream policies", stream(policies=steps), "expected steps by port"
+    yield "stream policies", stream(policies={"image": ["reweight"]}), "has no gates"
+    for weights in ({"audio": 0.5}, {"lidar": 1}, None, 0.5, "audio"):
+        yield "reweight", lambda g, given=weights: g.stream("audio").reweight(given), "no gates|expected"
+        yield "infer", lambda g, given=weights: g.model.infer(**WINDOWS, weights=given), "no gates|expected"
     for every in (-1, 1.5, "x", True):
         yield "stream attribution", stream(attribution=every), "attribution is .*; expected every how many decisions"
     yield "stream clock", stream(live=True, tick="50hz", clock=3), "clock is 3; expected a function"
@@ -238,6 +246,7 @@ def after_close() -> Iterator[Row]:
         opened = lambda g, live=live: closed_stream(g, live=live)  # noqa: E731
         yield "push_frame", lambda g, opened=opened: opened(g).push_frame(PICTURE, 0), "the stream was closed"
         yield "push_audio", lambda g, opened=opened: opened(g).push_audio(SOUND, 0), "the stream was closed"
+        yield "reweight", lambda g, opened=opened: opened(g).reweight({"audio": 0.5}), "the stream was closed"
         chunk = AudioChunk(samples=SOUND, t_ns=0, rate_hz=16000)
         yield "push", lambda g, opened=opened, chunk=chunk: opened(g).push(chunk), "the stream was closed"
         yield "Swap", lambda g, opened=opened: mmedge.Swap(opened(g), g.model), "the stream was closed"

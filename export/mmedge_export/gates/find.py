@@ -100,4 +100,4 @@ def _why(tried: Sequence[Candidate], proved: Sequence[object], specs: Mapping[st
         return (
             f"{count} sets of gates in the head, which cannot be told apart; say which with gates = [...] of an output"
         )
-    return f"the head has gates ({where}), and it could not be proved which of them scales which sensor{failures}"
+    return f"the head has what looks like gates ({where}); that each scales one sensor could not be proved{failures}"
