@@ -196,7 +196,7 @@ def _times(cost: Mapping[str, Any]) -> float:
 
 
 def _doubtful(warnings: Sequence[str]) -> str:
-    return f"**To be measured again on a quiet machine**: {warnings[0]}."
+    return f"**Disturbed**: {warnings[0]}."
 
 
 def _line(cells: Sequence[str] | Iterator[str]) -> str:
