@@ -21,7 +21,6 @@ from mmedge_export.quantize.make import QuantizeOptions, quantize
 from mmedge_export.quantize.produce import Choice
 from mmedge_export.quantize.score import Budget
 from mmedge_export.reference.fusion import model as fusion_models
-from mmedge_export.spec import read_spec
 
 import mmedge
 from mmedge.bundle import open_bundle
@@ -372,21 +371,6 @@ def test_a_policy_that_needs_gates_is_refused_where_there_are_none(tmp_path):
     with pytest.raises(SpecError, match="the policy of audio is to reweight.*could not be proved"):
         export(path, tmp_path / "experts.mmedge", ExportOptions(random_samples=True))
     assert not (tmp_path / "experts.mmedge").exists()
-
-
-@pytest.mark.parametrize(
-    ("gates", "told"),
-    [
-        ('["image"]', "is not a list of several of image, audio"),
-        ('["image", "sonar"]', "is not a list of several of image, audio"),
-        ('["image", "image"]', "is not a list of several of image, audio"),
-        ('"image"', "is not a list of several of image, audio"),
-    ],
-)
-def test_a_spec_names_the_sensors_of_its_gates(gates, told):
-    text = gate_models.spec_text("own")
-    with pytest.raises(SpecError, match=told):
-        read_spec(text.replace("[outputs.gates]\n", f"[outputs.gates]\ngates = {gates}\n"), "SPEC.toml")
 
 
 @pytest.mark.parametrize(

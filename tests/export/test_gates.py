@@ -14,7 +14,7 @@ from mmedge_export.cut import cut_graph
 from mmedge_export.gates.find import Weighed, weigh_gates
 from mmedge_export.graph import extract
 from mmedge_export.source import open_source
-from mmedge_export.spec import DeclaredGates
+from mmedge_export.spec import DeclaredGates, read_spec
 from mmedge_export.weights import read_graph
 from onnx import helper, numpy_helper
 
@@ -176,3 +176,18 @@ def test_gates_inside_of_encoders_are_refused_as_nothing_would_be_left_to_the_en
     declared = DeclaredGates(output="gates", ports=("image", "audio"))
     with pytest.raises(SpecError, match="its gates lie inside of encoders"):
         cut_graph(model, ports, samples, tmp_path, declared=declared)
+
+
+@pytest.mark.parametrize(
+    ("gates", "told"),
+    [
+        ('["image"]', "is not a list of several of image, audio"),
+        ('["image", "sonar"]', "is not a list of several of image, audio"),
+        ('["image", "image"]', "is not a list of several of image, audio"),
+        ('"image"', "is not a list of several of image, audio"),
+    ],
+)
+def test_a_spec_names_the_sensors_of_its_gates(gates, told):
+    text = gate_models.spec_text("own")
+    with pytest.raises(SpecError, match=told):
+        read_spec(text.replace("[outputs.gates]\n", f"[outputs.gates]\ngates = {gates}\n"), "SPEC.toml")
